@@ -1,0 +1,1 @@
+"""The archive: where every member lies, and writing it in one pass."""
