@@ -1,0 +1,5 @@
+"""``python -m llamafile_build`` is the ``llamafile-build`` command."""
+
+from .cli import main
+
+main()
