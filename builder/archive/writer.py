@@ -81,10 +81,10 @@ def write_archive(
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file that takes the place of ``path`` when the block ends without an error.
 
-    It is written under a temporary name in the same folder, made executable, flushed to disk and
+    Yields the file, unbuffered, and the temporary path that it has until then. It is written under a temporary name in the same folder, made executable, flushed to disk and
     renamed; on any error, an interrupt included, it is removed and ``path`` stays as it was.
     Raises BuilderError when the folder cannot be written to or has no room.
     """
@@ -95,7 +95,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = Path(name)
     try:
         with open(handle, "w+b", buffering=0) as out:
-            yield out
+            yield out, temporary
             os.fsync(out.fileno())
         os.chmod(temporary, 0o777 & ~_umask())
         os.replace(temporary, path)
