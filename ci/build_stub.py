@@ -28,7 +28,7 @@ TARGET = ("-target", "x86_64-windows-gnu", "-mcpu", "x86_64")
 
 
 def zig(folder: Path, *arguments: str) -> None:
-    """Runs the pinned compiler in `folder`, so that no path of this machine gets into its output."""
+    """Runs the pinned compiler in `folder`, so that no other path gets into its output."""
     subprocess.run([sys.executable, "-m", "ziglang", *arguments], cwd=folder, check=True)
 
 
@@ -49,7 +49,7 @@ def compile_stub() -> bytes:
             "-fstrip", "-fno-compiler-rt", "--gc-sections", "--subsystem", "console",
             "-fentry=launcher_start", "-lkernel32", "--name", "stub")
         # fmt: on
-        return pe.without_timestamps((folder / "stub.exe").read_bytes())
+        return pe.canonical((folder / "stub.exe").read_bytes())
 
 
 def pin_for(program: bytes) -> StubPin:

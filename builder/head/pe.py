@@ -52,6 +52,7 @@ class Image:
 
     pe_offset: int
     timestamp_offset: int
+    directories_offset: int
     headers_end: int
     size_of_headers: int
     file_alignment: int
@@ -60,6 +61,10 @@ class Image:
     subsystem: int
     directories: tuple[tuple[int, int], ...]
     sections: tuple[Section, ...]
+
+    def directory_offset(self, index: int) -> int:
+        """Where the data directory `index` is written."""
+        return self.directories_offset + index * _DATA_DIRECTORY.size
 
     @property
     def raw_start(self) -> int:
@@ -117,6 +122,7 @@ def parse(data: bytes) -> Image:
     image = Image(
         pe_offset=pe_offset,
         timestamp_offset=coff + _COFF_TIMESTAMP_OFFSET,
+        directories_offset=directories,
         headers_end=table + count * _SECTION.size,
         size_of_headers=fields[19],
         file_alignment=fields[10],
@@ -152,26 +158,16 @@ def _check(image: Image) -> None:
             raise PeError(f"the Windows launcher's section {section.name} is not aligned")
 
 
-def offset_of(image: Image, address: int) -> int | None:
-    """The file offset of a relative virtual address, None when no section's bytes hold it."""
-    for section in image.sections:
-        if section.virtual_address <= address < section.virtual_address + section.raw_size:
-            return section.raw_pointer + address - section.virtual_address
-    return None
+def canonical(data: bytes) -> bytes:
+    """The same program without what differs between links or is wrong after a move.
 
-
-def without_timestamps(data: bytes) -> bytes:
-    """The same program with its link time zeroed, in the COFF header and any debug entries."""
+    The link time goes, and so does the debug directory: its entries hold file offsets.
+    """
     image = parse(data)
     changed = bytearray(data)
     struct.pack_into("<I", changed, image.timestamp_offset, 0)
     if len(image.directories) > DEBUG_DIRECTORY:
-        address, size = image.directories[DEBUG_DIRECTORY]
-        start = offset_of(image, address) if size else None
-        # "Debug Directory": 28-byte entries, the time stamp is the second word.
-        for entry in range(0, size if start is not None else 0, 28):
-            assert start is not None
-            struct.pack_into("<I", changed, start + entry + 4, 0)
+        _DATA_DIRECTORY.pack_into(changed, image.directory_offset(DEBUG_DIRECTORY), 0, 0)
     return bytes(changed)
 
 
@@ -183,8 +179,12 @@ def moved(data: bytes, shift: int) -> bytearray:
     image = parse(data)
     if shift % image.file_alignment:
         raise PeError("sections of the Windows launcher can only move by its FileAlignment")
-    if any(address for address, _ in image.directories[CERTIFICATE_DIRECTORY:][:1]):
-        raise PeError("the Windows launcher is signed, and a signature's place is a file offset")
+    for index in (CERTIFICATE_DIRECTORY, DEBUG_DIRECTORY):
+        if image.directories[index : index + 1] not in ((), ((0, 0),)):
+            raise PeError(
+                "the Windows launcher has a signature or debug data, whose file offsets "
+                "a move would break"
+            )
     headers = bytearray(data[: image.size_of_headers])
     for section in image.sections:
         if section.raw_size:
