@@ -46,6 +46,8 @@ def check_model(model: ModelInput, config: PackedConfig) -> Preflight:
     chat template that is not valid Jinja.
     """
     header = model.header
+    if not header.architecture:
+        raise InputError(f"{model.name} does not name its architecture; it may not be a model")
     if header.architecture not in known_architectures():
         raise InputError(
             f"the engine in this version does not know the architecture {header.architecture!r} "

@@ -91,6 +91,7 @@ class GGUF:
 
     @property
     def architecture(self) -> str:
+        """The architecture's name; empty when it is missing, as in later parts of a split model."""
         return self.text("general.architecture") or ""
 
     @property
@@ -284,8 +285,6 @@ def _read_tensor(reader: _Reader) -> TensorInfo:
 
 
 def _check_tensors(gguf: GGUF) -> None:
-    if not gguf.architecture:
-        raise GGUFError("it does not name its architecture (general.architecture)")
     if len({tensor.name for tensor in gguf.tensors}) != len(gguf.tensors):
         raise GGUFError("it has two tensors of one name")
     end = max((tensor.offset + tensor.size for tensor in gguf.tensors), default=0)
