@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llamafile_runtime.format.config import PackedConfig, config_to_json
@@ -51,7 +51,7 @@ class BuildRequest:
     model: str | None
     output: Path | None
     targets: tuple[Target, ...]
-    config: PackedConfig = PackedConfig()
+    config: PackedConfig = field(default_factory=PackedConfig)
     name: str | None = None
     description: str | None = None
     license: str | None = None

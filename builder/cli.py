@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
-
 from llamafile_runtime.format.config import PackedConfig
 from llamafile_runtime.format.targets import TARGETS, Target
 
@@ -103,12 +102,17 @@ def _output_options(command: F) -> F:
 
 @click.group(invoke_without_command=True, epilog=_EPILOG)
 @click.option(
-    "-m", "--model", metavar="MODEL",
+    "-m",
+    "--model",
+    metavar="MODEL",
     help="A .gguf file, the first part of a split one, a .zip that holds one, or `smollm2` "
     "(SmolLM2-135M-Instruct, the default).",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="File to write. Default: the model's name with .llamafile, in this folder.",
 )
 @_targets_option
@@ -123,7 +127,7 @@ def _output_options(command: F) -> F:
 @_output_options
 @click.version_option(__version__, prog_name="llamafile-build")
 @click.pass_context
-def cli(context: click.Context, **options: Any) -> None:
+def cli(context: click.Context, /, **options: Any) -> None:
     """Make ONE file from a model: it runs on Linux, macOS and Windows, with nothing installed."""
     if context.invoked_subcommand is not None:
         return
@@ -213,7 +217,7 @@ def _run(output: Path) -> NoReturn:
     sys.stdout.flush()
     path = str(output.resolve())
     if os.name == "posix":
-        os.execvp("sh", ["sh", path])
+        os.execvp("sh", ["sh", path])  # noqa: S606  # sh reads the file as a script
     # Windows runs programs by their ending only: start it under a second name beside it.
     program = path if path.lower().endswith(".exe") else path + ".exe"
     if program != path and not Path(program).exists():

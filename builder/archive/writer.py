@@ -67,8 +67,13 @@ def write_archive(
     entries: list[Entry] = []
     records: list[MemberRecord] = []
     with _early_writeback(out) as wrote:
+
+        def advance(count: int) -> None:
+            wrote(count)
+            progress(count)
+
         for spot, member in zip(placed, members, strict=True):
-            entry, record = _write_member(out, spot, member, lambda n: (wrote(n), progress(n)))
+            entry, record = _write_member(out, spot, member, advance)
             entries.append(entry)
             records.append(record)
     manifest = make_manifest(tuple(records))
@@ -84,8 +89,9 @@ def write_archive(
 def replacing(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file that takes the place of ``path`` when the block ends without an error.
 
-    Yields the file, unbuffered, and the temporary path that it has until then. It is written under a temporary name in the same folder, made executable, flushed to disk and
-    renamed; on any error, an interrupt included, it is removed and ``path`` stays as it was.
+    Yields the file, unbuffered, and the temporary path in the same folder that it has until then.
+    At the end it is made executable, flushed to disk and renamed; on any error, an interrupt
+    included, it is removed and ``path`` stays as it was.
     Raises BuilderError when the folder cannot be written to or has no room.
     """
     try:
@@ -94,11 +100,11 @@ def replacing(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         raise BuilderError(f"cannot write into {path.parent}: {error.strerror}") from error
     temporary = Path(name)
     try:
-        with open(handle, "w+b", buffering=0) as out:
+        with os.fdopen(handle, "w+b", buffering=0) as out:
             yield out, temporary
             os.fsync(out.fileno())
-        os.chmod(temporary, 0o777 & ~_umask())
-        os.replace(temporary, path)
+        temporary.chmod(0o777 & ~_umask())
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise BuilderError(f"cannot write {path}: {error.strerror}") from error

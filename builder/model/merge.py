@@ -90,7 +90,9 @@ def _part_paths(first: Path, header: GGUF) -> list[Path]:
             f"{match['stem']}-00001-of-{match['count']}.gguf"
         )
     count = header.split_count
-    paths = [first.with_name(f"{match['stem']}-{n:05}-of-{count:05}.gguf") for n in range(1, count + 1)]
+    paths = [
+        first.with_name(f"{match['stem']}-{n:05}-of-{count:05}.gguf") for n in range(1, count + 1)
+    ]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise InputError(f"the split model lacks {len(missing)} of {count} parts: {missing[0]} …")

@@ -7,9 +7,8 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from llamafile_runtime.format.gguf import GGUF, GGUFError, read_gguf
+from llamafile_runtime.format.gguf import GGUF, GGUFError, SeekableFile, read_gguf
 
 from ..archive.writer import ClosableSource
 from ..console import Console
@@ -73,7 +72,9 @@ def _from_gguf(path: Path) -> ModelInput:
         header = _read_header(path, file, size)
     if header.split_count > 1:
         merged = merge_parts(path, header)
-        return ModelInput(safe_name(merged.name), merged.size, merged.header, merged.open, merged.paths)
+        return ModelInput(
+            safe_name(merged.name), merged.size, merged.header, merged.open, merged.paths
+        )
     return ModelInput(
         safe_name(path.name), size, header, lambda: path.open("rb", buffering=0), (path,)
     )
@@ -84,14 +85,16 @@ def _from_zip(path: Path, source: str | None) -> ModelInput:
     with open_member(path, info) as file:
         header = _read_header(Path(info.filename), file, info.file_size)
     if header.split_count > 1:
-        raise InputError(f"{info.filename} in {path} is one part of a split model; unpack all parts")
+        raise InputError(
+            f"{info.filename} in {path} is one part of a split model; unpack all parts"
+        )
     name = safe_name(Path(info.filename).name)
     return ModelInput(
         name, info.file_size, header, lambda: open_member(path, info), (path,), source
     )
 
 
-def _read_header(path: Path, file: BinaryIO, size: int) -> GGUF:
+def _read_header(path: Path, file: SeekableFile, size: int) -> GGUF:
     try:
         return read_gguf(file, size=size)
     except GGUFError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import cast
 
 from ..errors import InputError
 
@@ -24,7 +24,9 @@ def find_gguf(path: Path) -> zipfile.ZipInfo:
         raise InputError(f"{path} holds no .gguf file")
     if len(found) > 1:
         names = ", ".join(info.filename for info in found[:4])
-        raise InputError(f"{path} holds {len(found)} .gguf files ({names} …); unpack the one to use")
+        raise InputError(
+            f"{path} holds {len(found)} .gguf files ({names} …); unpack the one to use"
+        )
     info = found[0]
     if info.flag_bits & 1:
         raise InputError(f"{info.filename} in {path} is encrypted; unpack it first")
@@ -38,10 +40,10 @@ def find_gguf(path: Path) -> zipfile.ZipInfo:
     return info
 
 
-def open_member(path: Path, info: zipfile.ZipInfo) -> IO[bytes]:
+def open_member(path: Path, info: zipfile.ZipInfo) -> zipfile.ZipExtFile:
     """A reader of the member's uncompressed bytes; its CRC-32 is checked at the end."""
     archive = _open_archive(path)
-    member = archive.open(info.filename)
+    member = cast("zipfile.ZipExtFile", archive.open(info.filename))
     archive.close()  # the member's reader keeps the file open until it is closed itself
     return member
 

@@ -48,16 +48,32 @@ class PackedConfig:
 
 
 _SAMPLING_TYPES: dict[str, type] = {
-    "temperature": float, "top_k": int, "top_p": float, "min_p": float,
-    "repeat_penalty": float, "seed": int, "max_tokens": int,
+    "temperature": float,
+    "top_k": int,
+    "top_p": float,
+    "min_p": float,
+    "repeat_penalty": float,
+    "seed": int,
+    "max_tokens": int,
 }
 _SERVER_TYPES: dict[str, type] = {
-    "host": str, "port": int, "context": int, "threads": int, "browser": bool,
+    "host": str,
+    "port": int,
+    "context": int,
+    "threads": int,
+    "browser": bool,
 }
 _RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0, 100), "top_k": (0, 1 << 30), "top_p": (0, 1), "min_p": (0, 1),
-    "repeat_penalty": (0, 100), "seed": (-1, 0xFFFF_FFFF), "max_tokens": (-1, 1 << 30),
-    "port": (0, 65535), "context": (0, 1 << 30), "threads": (1, 1024),
+    "temperature": (0, 100),
+    "top_k": (0, 1 << 30),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "repeat_penalty": (0, 100),
+    "seed": (-1, 0xFFFF_FFFF),
+    "max_tokens": (-1, 1 << 30),
+    "port": (0, 65535),
+    "context": (0, 1 << 30),
+    "threads": (1, 1024),
 }
 
 
@@ -111,4 +127,6 @@ def _refuse_unknown(data: object, known: set[str], where: str) -> None:
         raise RecordError(f"{where} must be an object")
     unknown = sorted(set(data) - known)
     if unknown:
-        raise RecordError(f"{where} has an unknown field {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        raise RecordError(
+            f"{where} has an unknown field {unknown[0]!r}; known: {', '.join(sorted(known))}"
+        )

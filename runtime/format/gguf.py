@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 from .ggmltypes import FILE_TYPES, TENSOR_TYPES
 
@@ -31,6 +31,14 @@ _SCALARS = {
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 Scalar = int | float | bool | str
+
+
+class SeekableFile(Protocol):
+    """What a header is read from: an open binary file, or anything with these methods."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
 
 
 class GGUFError(ValueError):
@@ -136,7 +144,7 @@ class GGUF:
         return TENSOR_TYPES[weights.most_common(1)[0][0]].name if weights else "unknown"
 
 
-def read_gguf(file: BinaryIO, *, offset: int = 0, size: int | None = None) -> GGUF:
+def read_gguf(file: SeekableFile, *, offset: int = 0, size: int | None = None) -> GGUF:
     """Parse the header of the GGUF that starts at ``offset`` and has ``size`` bytes.
 
     Without ``size`` it reaches to the end of ``file``, which must then be seekable to its end.
@@ -170,7 +178,7 @@ def read_gguf(file: BinaryIO, *, offset: int = 0, size: int | None = None) -> GG
 class _Reader:
     """Reads little-endian values and never past the GGUF's end."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: SeekableFile, size: int) -> None:
         self._file = file
         self._size = size
         self.position = 0

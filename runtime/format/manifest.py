@@ -80,9 +80,9 @@ class Manifest:
 
 def manifest_to_json(manifest: Manifest) -> bytes:
     """Canonical UTF-8 JSON: sorted keys, two-space indent, one newline at the end."""
-    return json.dumps(
-        asdict(manifest), ensure_ascii=False, indent=2, sort_keys=True
-    ).encode() + b"\n"
+    return (
+        json.dumps(asdict(manifest), ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
+    )
 
 
 def manifest_from_json(text: bytes) -> Manifest:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from llamafile_build.archive.copy import copy_digesting
+from llamafile_build.archive.layout import Planned
 from llamafile_build.archive.writer import (
     MemberSource,
     bytes_member,
@@ -15,7 +16,6 @@ from llamafile_build.archive.writer import (
     replacing,
     write_archive,
 )
-from llamafile_build.archive.layout import Planned
 from llamafile_build.errors import BuilderError, InputError
 from llamafile_runtime.format.manifest import MemberRecord
 

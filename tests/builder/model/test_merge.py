@@ -58,7 +58,7 @@ def test_joined_model_has_every_tensor_and_no_split_keys(tmp_path: Path) -> None
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     write_parts(tmp_path)
     (tmp_path / "toy-00002-of-00003.gguf").unlink()
-    with pytest.raises(InputError, match="lacks 1 of 3 parts: toy-00002-of-00003.gguf"):
+    with pytest.raises(InputError, match=r"lacks 1 of 3 parts: toy-00002-of-00003\.gguf"):
         open_model(str(tmp_path / "toy-00001-of-00003.gguf"), Console(quiet=True))
 
 
