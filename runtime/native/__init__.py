@@ -1,0 +1,1 @@
+"""llama.cpp behind plain Python: its libraries, its bindings, a model and a context."""
