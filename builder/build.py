@@ -88,7 +88,8 @@ def build(request: BuildRequest, console: Console) -> BuildResult:
     parts = gather_parts(request.targets, console, offline=request.offline)
     started = time.monotonic()
     members = _members(request, model, parts)
-    head = _head(members, parts, preflight.name)
+    targets = tuple(target.name for target in request.targets)
+    head = _head(members, parts, preflight.name, targets)
     size = _expected_size(members)
     launcher = _launcher_path(request, output, size)
     _check_room(output, size)
@@ -98,7 +99,8 @@ def build(request: BuildRequest, console: Console) -> BuildResult:
 
     with replacing(output) as (out, temporary):
         with console.progress(f"Writing {output.name}", size) as advance:
-            write_archive(out, head, members, make_manifest, advance)
+            records = write_archive(out, head, members, make_manifest, advance)
+        _check_packs(parts, records)
         if request.verify:
             with console.progress(f"Checking {output.name}", size) as advance:
                 verify_archive(temporary, advance)
@@ -115,7 +117,7 @@ def build(request: BuildRequest, console: Console) -> BuildResult:
         quantization=preflight.quantization,
         context=preflight.context,
         memory=preflight.memory.total,
-        targets=tuple(target.name for target in request.targets),
+        targets=targets,
         seconds=time.monotonic() - started,
         windows_launcher=launcher,
     )
@@ -162,13 +164,13 @@ def _members(request: BuildRequest, model: ModelInput, parts: Parts) -> list[Mem
     ]
 
 
-def _head(members: list[MemberSource], parts: Parts, title: str) -> bytes:
+def _head(members: list[MemberSource], parts: Parts, title: str, targets: tuple[str, ...]) -> bytes:
     offsets = {spot.name: spot.data_offset for spot in _places(members)}
     boot = {
         boot_key(pack.name): BootEntry(offsets[pack.member], pack.size, pack.sha256)
         for pack in parts.runtime_packs
     }
-    return render_head(boot, title=title)
+    return render_head(boot, title=title, targets=targets)
 
 
 def _manifest(
@@ -200,6 +202,17 @@ def _manifest(
         members=records,
         components=parts.components,
     )
+
+
+def _check_packs(parts: Parts, records: tuple[MemberRecord, ...]) -> None:
+    """The cached packs must be what their notes say; one that is not is dropped."""
+    written = {record.name: record.sha256 for record in records}
+    for pack in (*parts.runtime_packs, *parts.native_packs):
+        if written[pack.member] != pack.sha256:
+            pack.path.unlink(missing_ok=True)
+            raise BuilderError(
+                f"the cached pack {pack.name} was damaged and is removed: build again"
+            )
 
 
 def _places(members: list[MemberSource]) -> tuple[Placed, ...]:

@@ -17,7 +17,6 @@ import io
 import sys
 import tarfile
 import tomllib
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,6 +85,7 @@ def resolve_one(item: dict[str, Any], python: str | None, extensions: list[str])
         size=size,
         sha256=sha256,
         license=item["license"],
+        upstream=item.get("upstream"),
         purpose=item["purpose"],
         mode="members" if members else "file",
         targets=tuple(item["targets"]) if "targets" in item else None,
@@ -137,8 +137,6 @@ def list_names(session: requests.Session, url: str) -> list[str]:
         with RemoteZip(url, session=session) as wheel:
             return wheel.namelist()
     content = io.BytesIO(session.get(url, timeout=TIMEOUT).content)
-    if zipfile.is_zipfile(content):
-        return zipfile.ZipFile(content).namelist()
     with tarfile.open(fileobj=content) as archive:
         return archive.getnames()
 
@@ -158,7 +156,7 @@ def render(components: list[Component]) -> str:
 def render_one(component: Component) -> str:
     lines = ["", "[[component]]"]
     for key in ("id", "registry", "name", "version", "file", "size", "sha256", "license",
-                "purpose", "mode", "python"):  # fmt: skip
+                "upstream", "purpose", "mode", "python"):  # fmt: skip
         value = getattr(component, key)
         if value is not None:
             lines.append(f"{key} = {value}" if isinstance(value, int) else f'{key} = "{value}"')

@@ -35,7 +35,8 @@ class Component:
 
     ``mode`` is "file" when the whole file is fetched, "members" when only the named members are
     read, by HTTP range or by reading a tar archive's start. ``targets`` and ``python`` are None
-    where the component serves all of them. ``sha256`` and ``size`` are those of the whole file.
+    where the component serves all of them. ``sha256`` and ``size`` are those of the whole file,
+    ``upstream`` is the version of what it repackages, ``license_members`` hold its licence texts.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Component:
     sha256: str
     license: str
     purpose: str
+    upstream: str | None = None
     mode: Mode = "file"
     targets: tuple[str, ...] | None = None
     python: str | None = None

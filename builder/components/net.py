@@ -27,7 +27,10 @@ def open_session() -> requests.Session:
     session = requests.Session()
     session.headers["User-Agent"] = f"llamafile-build/{__version__}"
     retries = Retry(
-        total=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), respect_retry_after_header=True
+        total=5,
+        backoff_factor=0.5,
+        status_forcelist=(429, 500, 502, 503, 504),
+        respect_retry_after_header=True,
     )
     session.mount("https://", HTTPAdapter(max_retries=retries, pool_maxsize=16))
     session.mount("http://", HTTPAdapter(max_retries=retries, pool_maxsize=16))
