@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from llamafile_runtime.errors import BadRequest
+from ..errors import BadRequest
 
 
 @dataclass(frozen=True)
