@@ -3,8 +3,8 @@
 # A shell script, a ZIP archive and (with Windows among the targets) a Windows program in one.
 # Start it as `sh ./FILE`; see what is in it with `unzip -l FILE`.
 self=$0
-case ${ZSH_VERSION-} in ?*) emulate sh 2>/dev/null ;; esac
 set +e +u
+case ${ZSH_VERSION-} in ?*) emulate sh 2>/dev/null ;; esac
 set -f
 IFS=' 	
 '
@@ -213,6 +213,8 @@ try_exec() {
     [ $? -ne 126 ] || give_up 'no program may run from there (noexec)'
 }
 
+move_in() { mv -f "$temporary/$key" "$runtimes/"; }
+
 # Unpacks under $root; prints the reason when that fails. A subshell: its traps and settings
 # must not outlive it.
 unpack() (
@@ -236,10 +238,12 @@ unpack() (
     } 3>&1 >/dev/null)
     case $problem in *' failed'*) give_up "$problem" ;; esac
     [ -x "$temporary/$key/bin/llamafile" ] || give_up 'the runtime in the file has no bin/llamafile'
-    # What lies there without its program is damage. A folder full of somebody else's finished
-    # work makes the second mv fail, and then that one is used.
-    found || mv -f "$runtimes/$key" "$temporary/damaged" 2>/dev/null
-    problem=$(mv -f "$temporary/$key" "$runtimes/" 2>&1) || found || give_up "$problem"
+    # A folder that has contents makes mv fail. It is another start's finished work, or damage
+    # (a cleaner's): only that is moved away, and never before it was seen to be in the way.
+    move_in 2>/dev/null || found || {
+        mv -f "$runtimes/$key" "$temporary/damaged" 2>/dev/null
+        problem=$(move_in 2>&1) || found || give_up "$problem"
+    }
     rm -rf "$temporary"
 )
 

@@ -15,6 +15,8 @@ enum {
     HEAD_SIZE = 65536,        /* the boot table lies within these bytes of the archive */
     PATH_CHARS = 32768,       /* the longest path that Windows has, docs "Maximum Path Length" */
     KEY_CHARS = 16,           /* a runtime's folder: first hex digits of its pack's SHA-256 */
+    ROOT_CHARS = 160,         /* a longer cache folder leaves no MAX_PATH to what lies in it: the
+                               * host, Python and its DLLs are loaded by plain paths */
     RENAME_TRIES = 50,        /* × 100 ms: a virus scanner may hold freshly written files */
 };
 #define STALE_TICKS (24ULL * 3600 * 10000000) /* a day in FILETIME's 100 ns */
@@ -372,8 +374,9 @@ static int write_entry(void *context, const uint8_t *data, size_t size) {
     Target *target = context;
     DWORD done;
     if (!target->file) return 1; /* a folder with contents */
-    return WriteFile(target->file, data, (DWORD)size, &done, NULL) && done == size
-               ? 0 : refuse(target);
+    if (!WriteFile(target->file, data, (DWORD)size, &done, NULL)) return refuse(target);
+    if (done != size) target->error = ERROR_DISK_FULL;
+    return done != size;
 }
 
 static int close_entry(void *context) {
@@ -402,14 +405,18 @@ static void remove_stale(const wchar_t *runtimes) {
 }
 
 /* Moves the finished folder into place; another start may have been faster. */
-static DWORD move_in(const wchar_t *from, const wchar_t *to, const wchar_t *host) {
+static DWORD move_in(const wchar_t *from, const wchar_t *to, const wchar_t *host,
+                     const wchar_t *aside) {
     for (int tries = 0; tries < RENAME_TRIES; tries++) {
         if (MoveFileExW(from, to, 0)) return 0;
         DWORD error = GetLastError();
         if (exists(host)) return 0;
-        /* What lies there without a host is damage (a cleaner's, an interrupted removal's). */
-        if (exists(to)) remove_tree(to);
-        else if (error != ERROR_ACCESS_DENIED && error != ERROR_SHARING_VIOLATION) return error;
+        /* What lies there without a host is damage (a cleaner's, an interrupted removal's). It
+         * is renamed, not removed in place, so that no other start sees half of it. */
+        if (exists(to) && MoveFileExW(to, aside, 0)) continue;
+        if (error != ERROR_ACCESS_DENIED && error != ERROR_SHARING_VIOLATION &&
+            error != ERROR_ALREADY_EXISTS)
+            return error;
         Sleep(100);
     }
     return ERROR_ACCESS_DENIED;
@@ -419,6 +426,7 @@ static DWORD move_in(const wchar_t *from, const wchar_t *to, const wchar_t *host
 static const wchar_t *unpack_into(wchar_t *root, const wchar_t *runtime, const wchar_t *host,
                                   const Archive *archive, const uint8_t *pack) {
     wchar_t *runtimes = join(root, L"\\runtime", NULL);
+    if (lstrlenW(plain(root)) > ROOT_CHARS) return L"the folder's path is too long";
     for (wchar_t *at = root + 4; *at; at++)
         if (*at == L'\\') {
             *at = 0;
@@ -441,7 +449,7 @@ static const wchar_t *unpack_into(wchar_t *root, const wchar_t *runtime, const w
     else if (!exists(join(inner, L"\\bin\\llamafile.exe", NULL)))
         why = L"the runtime in the file has no bin\\llamafile.exe";
     else {
-        DWORD error = move_in(inner, runtime, host);
+        DWORD error = move_in(inner, runtime, host, join(temporary, L"\\damaged", NULL));
         if (error) why = reason(error);
     }
     remove_tree(temporary);
@@ -564,10 +572,12 @@ static DWORD run(const wchar_t *host, const wchar_t *archive) {
 
 void launcher_start(void) {
     DWORD processes[2];
-    own_console = GetConsoleProcessList(processes, 2) == 1;
+    int wine = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != NULL;
+    /* Wine gives every start from a terminal a console of its own, which does not vanish. */
+    own_console = !wine && GetConsoleProcessList(processes, 2) == 1;
     Archive archive = find_archive();
     program = leaf(archive.path);
-    if (GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version"))
+    if (wine)
         say(join(L"started by Wine. On Linux and macOS `sh ./", program,
                  L"` runs it natively, and faster.", NULL));
     const wchar_t *host = find_host(&archive);
