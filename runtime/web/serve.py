@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from .instance import (
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells count."""
+
+_ECHO_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,15 @@ def _report(engine: Engine, say: Callable[[str], None]) -> None:
 
 
 class _Stop:
-    """The wish to end, from a signal. A second one ends the process at once."""
+    """The wish to end, from a signal. A second one ends the process at once.
+
+    Wrappers such as ``timeout`` send each signal twice, so one that follows within
+    ``_ECHO_SECONDS`` is the same wish.
+    """
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._since = 0.0
 
     def requested(self) -> bool:
         return self._signal is not None
@@ -173,10 +181,11 @@ class _Stop:
         """Handle the signals that ask a program to end; ``wake`` interrupts the server's wait."""
 
         def handle(number: int, frame: FrameType | None) -> None:
-            if self.requested():
+            if not self.requested():
+                self._signal, self._since = number, time.monotonic()
+                wake()
+            elif time.monotonic() - self._since > _ECHO_SECONDS:
                 os._exit(128 + number)
-            self._signal = number
-            wake()
 
         names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
