@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+
 from llamafile_runtime.format.config import PackedConfig
 from llamafile_runtime.format.targets import TARGETS, Target
 

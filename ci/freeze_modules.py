@@ -21,8 +21,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import llamafile_runtime
 import platformdirs
+
+import llamafile_runtime
 from llamafile_build.components import ComponentStore, load_lock
 from llamafile_build.pack.library import PACKAGES, component_sources
 
@@ -44,7 +45,7 @@ HIDDEN = (
     "encodings.cp437", "encodings.cp850", "encodings.idna", "encodings.latin_1", "encodings.mbcs",
     "encodings.oem", "encodings.punycode", "encodings.raw_unicode_escape",
     "encodings.unicode_escape", "encodings.utf_16", "encodings.utf_16_be", "encodings.utf_16_le",
-    "encodings.utf_8", "encodings.utf_8_sig", "ntpath", "nturl2path", "posixpath", "zipimport",
+    "encodings.utf_8", "encodings.utf_8_sig", "ntpath", "posixpath", "zipimport",
 )  # fmt: skip
 
 SPECIFICATION = """
@@ -53,8 +54,11 @@ analysis = Analysis(
     {scripts!r}, pathex={paths!r}, hiddenimports={hidden!r}, excludes={excluded!r}, optimize=0,
 )
 from PyInstaller.compat import PY3_BASE_MODULES
-names = sorted({{name for name, _, _ in analysis.pure}} | set(PY3_BASE_MODULES) | set({hidden!r}))
-open({out!r}, "w").write(json.dumps(names))
+names = {{name for name, _, _ in analysis.pure}} | set(PY3_BASE_MODULES) | set({hidden!r})
+# PyInstaller keeps the base modules, and with them their packages' modules, in an archive apart.
+names |= {{f"{{package}}.{{module}}" for package in ("collections", "re") for module in
+          ("abc", "_casefix", "_compiler", "_constants", "_parser")}}
+open({out!r}, "w").write(json.dumps(sorted(names)))
 """
 
 
@@ -106,7 +110,7 @@ def analysed(folder: Path) -> list[str]:
             hidden=[*HIDDEN, *PACKAGE_MODULES],
             excluded=list(EXCLUDED),
             out=str(out),
-        ),  # fmt: skip
+        ),
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "ERROR"]

@@ -24,10 +24,11 @@ from typing import Any
 from urllib.parse import urljoin
 
 import requests
+from remotezip import RemoteZip
+
 from llamafile_build.components.lock import Component, Member, parse_lock
 from llamafile_build.components.net import TIMEOUT, open_session
 from llamafile_build.components.registry import npm_registry, pypi_indexes
-from remotezip import RemoteZip
 
 ROOT = Path(__file__).parent.parent
 SPECIFICATION = ROOT / "ci" / "components.toml"

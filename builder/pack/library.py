@@ -38,6 +38,9 @@ PACKAGES = {
     "waitress": ("waitress",),
 }
 
+# Tests, and programs or plug-ins that nothing in the runtime starts.
+_UNUSED = {"tests", "testing.py", "pytest_plugin.py", "__main__.py"}
+
 _BOOT = {
     # freeze-core's host calls init() and run() of __startup__ (its console.c and _common.c).
     "__startup__.py": (
@@ -122,7 +125,7 @@ def component_sources(component: Component, store: ComponentStore) -> Iterator[S
     for name, data in files:
         parts = name.split("/")
         starts = [i for i, part in enumerate(parts) if part.removesuffix(".py") in packages]
-        if starts and name.endswith(".py") and "tests" not in parts:
+        if starts and name.endswith(".py") and not _UNUSED.intersection(parts):
             yield Source("/".join(parts[starts[-1] if len(parts) == 1 else starts[0] :]), data)
 
 

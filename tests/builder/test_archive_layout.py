@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from llamafile_build.archive.layout import Planned, place
 from llamafile_build.archive.records import local_header_size
 

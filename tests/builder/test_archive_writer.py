@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from llamafile_build.archive.copy import copy_digesting
 from llamafile_build.archive.layout import Planned
 from llamafile_build.archive.writer import (

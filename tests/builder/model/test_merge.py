@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
+
 from llamafile_build.console import Console
 from llamafile_build.errors import InputError
 from llamafile_build.model.source import open_model
