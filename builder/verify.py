@@ -71,7 +71,7 @@ def _check_head(head: bytes, manifest: dict[str, Any]) -> None:
     if hashlib.sha256(head).hexdigest() != manifest["head"]["sha256"]:
         raise VerifyError("the head does not have the SHA-256 that manifest.json gives")
     windows = "windows-x64" in manifest["targets"]
-    if not head.startswith(b"MZqFpD='\n" if windows else b"#!/bin/sh\n"):
+    if not head.startswith(b"MZllamafile='\n" if windows else b"#!/bin/sh\n"):
         raise VerifyError("the head does not start as its targets ask for")
     packs = {
         record["name"]: (record["offset"], record["size"], record["sha256"])
