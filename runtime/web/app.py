@@ -12,7 +12,7 @@ from typing import Any
 from ..engine.engine import Engine
 from ..errors import BadRequest, ContextExceeded, NotReady, RuntimeFailure
 from . import completion, guard, openai
-from .chatrequest import parse_chat_request, with_system_prompt
+from .chatrequest import parse_chat_request
 from .http import ApiError, Headers, Response, json_response
 from .pages import FILES, page
 
@@ -33,16 +33,14 @@ _log = logging.getLogger(__name__)
 class AppInfo:
     """What the pages and the API tell of this file.
 
-    ``name`` is the model's id in the API. ``system_prompt`` begins every conversation that
-    brings no system message. ``instance`` tells one start of a server from every other.
-    ``loopback``: only this computer reaches the server, so other Host names are refused.
+    ``name`` is the model's id in the API. ``instance`` tells one start of a server from every
+    other. ``loopback``: only this computer reaches the server, so other Host names are refused.
     """
 
     name: str
     version: str
     instance: str
     description: str | None = None
-    system_prompt: str | None = None
     loopback: bool = True
     started: int = field(default_factory=lambda: int(time.time()))
 
@@ -156,7 +154,6 @@ class _App:
         body = _json_body(environ)
         self._check_ready()
         request = parse_chat_request(body, self._engine.defaults)
-        request = with_system_prompt(request, self._info.system_prompt)
         if not self._places.acquire(blocking=False):
             message = f"{MAX_COMPLETIONS} requests are waiting already; try again in a moment."
             raise _unavailable(message, "overloaded")
@@ -210,5 +207,6 @@ def _refusal(error: RuntimeFailure) -> ApiError:
 
 
 def _sentence(error: RuntimeFailure) -> str:
+    """An engine's message, which stands after a colon in a terminal, as text of its own."""
     text = str(error)
-    return text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

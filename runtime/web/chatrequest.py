@@ -68,13 +68,6 @@ def parse_chat_request(body: bytes, defaults: SamplingParams) -> ChatRequest:
     )
 
 
-def with_system_prompt(request: ChatRequest, prompt: str | None) -> ChatRequest:
-    """``request`` begun by ``prompt``, unless it brings a system message of its own."""
-    if not prompt or any(message["role"] == "system" for message in request.messages):
-        return request
-    return replace(request, messages=({"role": "system", "content": prompt}, *request.messages))
-
-
 def _object(body: bytes) -> dict[str, Any]:
     try:
         text = body.decode("utf-8")

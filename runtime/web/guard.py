@@ -9,6 +9,7 @@ an attacker's DNS points at 127.0.0.1 (DNS rebinding) is not one that we answer 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,9 @@ SECURITY_HEADERS: Headers = (
 can forbid everything inline: what a model writes can never run."""
 
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,:@\[\]]+)(?::[0-9]+)?")  # RFC 9112, section 3.2
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this computer reaches a server that listens on ``host`` (name or address)."""
     name = host.removeprefix("[").removesuffix("]")
@@ -45,10 +49,9 @@ def is_loopback(host: str) -> bool:
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, without the port."""
-    if host.startswith("["):
-        return host[: host.find("]") + 1]
-    return host.partition(":")[0]
+    """The name in a Host header, without the port; empty when the header is not of that form."""
+    match = _HOST.fullmatch(host)
+    return match[1] if match else ""
 
 
 def check(environ: Mapping[str, Any], *, loopback: bool) -> None:

@@ -59,7 +59,6 @@ class ServedFile:
     name: str
     version: str
     description: str | None = None
-    system_prompt: str | None = None
 
 
 def serve(
@@ -70,9 +69,9 @@ def serve(
 ) -> int:
     """Serve until Ctrl-C or SIGTERM; gives the process's exit code.
 
-    The pages are there before ``make_engine`` is called, which then loads in the background.
-    ``say`` gets each line for the terminal. Must run in the main thread (signals).
-    Raises ServeError when the host or port cannot be had.
+    ``make_engine`` gives an engine that has not begun to load: it loads in the background, with
+    the pages there already. ``say`` gets each line for the terminal. Must run in the main thread (signals).
+    Raises ServeError when the host or port cannot be had, and what ``make_engine`` raises.
     """
     token = new_token()
     with starting(options.state_file.parent) if options.state_file else nullcontext():
@@ -87,6 +86,7 @@ def serve(
         instance = Instance(os.getpid(), _local(address), port, token)
         _announce(options.state_file, instance)
     try:
+        engine = make_engine()
         loopback = is_loopback(address)
         say(f"{file.name}: {instance.url} (Ctrl-C ends it)")
         if not loopback:
@@ -94,13 +94,11 @@ def serve(
                 f"Warning: listening on {address}: every computer that reaches this one "
                 "can use the model, without a password"
             )
-        engine = make_engine()
         info = AppInfo(
             name=file.name,
             version=file.version,
             instance=token,
             description=file.description,
-            system_prompt=file.system_prompt,
             loopback=loopback,
         )
         if options.browser:
