@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from llamafile_build.head import HEAD_SIZE, BootEntry, render_head
 
 EPOCH_1980 = 315532800

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import pty
 import select
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from llamafile_build.head import windows_launcher
 
 pytestmark = pytest.mark.wine
@@ -81,16 +81,15 @@ def booted(tmp_path_factory, request):
         if shutil.which("wine") is None:
             pytest.skip("not installed: wine")
     wine = Wine(tmp_path_factory.mktemp("wine") / "prefix")
-    # No pipes: the server would hold them open for as long as it lives.
-    run = functools.partial(
-        subprocess.run, env=wine.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    run(["wine", "wineboot", "-i"], check=True)
-    # Stays until it is told to go: starting it anew takes seconds.
-    run(["wineserver", "-w"], check=True)
-    run(["wineserver", "-p"], check=True)
+    start = {"env": wine.environment(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(["wine", "wineboot", "-i"], check=True, **start)
+    # One program that stays keeps Wine's services up, which take seconds to start, and which
+    # would hold the pipes of the test that started them.
+    keeper = subprocess.Popen(["wine", "cmd"], stdin=subprocess.PIPE, **start)
+    subprocess.run(["wine", "cmd", "/c", "exit"], check=True, **start)
     yield wine
-    run(["wineserver", "-k"], check=False)
+    keeper.communicate()
+    subprocess.run(["wineserver", "-k"], check=False, **start)
 
 
 @pytest.fixture
