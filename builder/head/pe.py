@@ -118,6 +118,7 @@ def parse(data: bytes) -> Image:
     if _OPTIONAL.size + directory_count * _DATA_DIRECTORY.size > optional_size:
         raise PeError("the Windows launcher's data directories do not fit its optional header")
     table = optional + optional_size
+    sections = _sections(data, table, count)  # the table's end vouches for what lies before it
     directories = optional + _OPTIONAL.size
     image = Image(
         pe_offset=pe_offset,
@@ -135,7 +136,7 @@ def parse(data: bytes) -> Image:
                 data[directories : directories + directory_count * _DATA_DIRECTORY.size]
             )
         ),
-        sections=_sections(data, table, count),
+        sections=sections,
     )
     _check(image)
     return image
@@ -145,6 +146,8 @@ def _check(image: Image) -> None:
     """The rules of the specification that moving sections could break."""
     if not image.sections or not any(s.raw_size for s in image.sections):
         raise PeError("the Windows launcher has no sections")
+    if image.file_alignment not in (1 << power for power in range(9, 17)):
+        raise PeError("the Windows launcher's FileAlignment is none that Windows knows")
     if image.headers_end > image.size_of_headers:
         raise PeError("the Windows launcher's headers are longer than its SizeOfHeaders")
     if image.size_of_headers % image.file_alignment:

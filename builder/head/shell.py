@@ -66,8 +66,9 @@ def _fill(text: str, fields: Mapping[str, str]) -> str:
 
 
 def default_targets(packs: Iterable[str]) -> tuple[str, ...]:
-    """The targets that these runtime packs can serve."""
-    return tuple(target for pack in packs for target in PACKS.get(pack, ()))
+    """The targets that these runtime packs can serve, in PACKS' order."""
+    present = set(packs)
+    return tuple(target for pack in PACKS if pack in present for target in PACKS[pack])
 
 
 def script(

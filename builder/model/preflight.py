@@ -56,7 +56,7 @@ def check_model(model: ModelInput, config: PackedConfig) -> Preflight:
     trained = header.context_length
     context = config.server.context or min(trained or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
     return Preflight(
-        name=header.name or model.name.removesuffix(".gguf"),
+        name=model.title or header.name or model.name.removesuffix(".gguf"),
         architecture=header.architecture,
         parameters=header.parameters,
         quantization=header.quantization,

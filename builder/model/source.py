@@ -26,8 +26,8 @@ class ModelInput:
     """A model that was found and whose header was read.
 
     ``name`` is its file name inside the archive, ``size`` its GGUF bytes, ``open`` gives a fresh
-    reader of them. ``source`` says where it came from, where that is public knowledge; ``paths``
-    are the files that are read, which the output must not be.
+    reader of them. ``source`` says where it came from and ``title`` what it is called, where the
+    builder knows; ``paths`` are the files that are read, which the output must not be.
     """
 
     name: str
@@ -36,6 +36,7 @@ class ModelInput:
     open: Callable[[], ClosableSource]
     paths: tuple[Path, ...]
     source: str | None = None
+    title: str | None = None
 
 
 def open_model(spec: str | None, console: Console, *, offline: bool = False) -> ModelInput:
@@ -50,7 +51,7 @@ def open_model(spec: str | None, console: Console, *, offline: bool = False) -> 
     if not path.exists():
         if str(path) in NAMED_MODELS:
             named = fetch_named(str(path), console, offline=offline)
-            return _from_zip(named.path, named.source)
+            return _from_zip(named.path, title=named.title, source=named.source)
         raise UsageError(
             f"there is no model {path}: name a .gguf file, or one of: {', '.join(NAMED_MODELS)}"
         )
@@ -62,7 +63,7 @@ def open_model(spec: str | None, console: Console, *, offline: bool = False) -> 
     if start.startswith(b"GGUF"):
         return _from_gguf(path)
     if zipfile.is_zipfile(path):
-        return _from_zip(path, None)
+        return _from_zip(path)
     raise InputError(describe(path, start))
 
 
@@ -80,7 +81,7 @@ def _from_gguf(path: Path) -> ModelInput:
     )
 
 
-def _from_zip(path: Path, source: str | None) -> ModelInput:
+def _from_zip(path: Path, *, title: str | None = None, source: str | None = None) -> ModelInput:
     info = find_gguf(path)
     with open_member(path, info) as file:
         header = _read_header(Path(info.filename), file, info.file_size)
@@ -90,7 +91,7 @@ def _from_zip(path: Path, source: str | None) -> ModelInput:
         )
     name = safe_name(Path(info.filename).name)
     return ModelInput(
-        name, info.file_size, header, lambda: open_member(path, info), (path,), source
+        name, info.file_size, header, lambda: open_member(path, info), (path,), source, title
     )
 
 

@@ -42,16 +42,12 @@ PACKAGES = {
 _UNUSED = {"tests", "testing.py", "pytest_plugin.py", "__main__.py"}
 
 _BOOT = {
-    # freeze-core's host calls init() and run() of __startup__ (its console.c and _common.c).
-    "__startup__.py": (
-        "def init():\n    pass\n\n\ndef run():\n    import __init__llamafile\n\n"
-        "    __init__llamafile.run()\n"
-    ),
-    # On Windows the host has a __startup__ of its own, which calls run() of __init__<exe name>.
+    # freeze-core's host has a frozen __startup__, which calls run() of __init__<exe name>.
     "__init__llamafile.py": (
         "import sys\n\n\ndef run(name=None):\n    sys.frozen = True\n"
         "    from llamafile_runtime.start import main\n\n    sys.exit(main())\n"
     ),
+    # On Windows its __startup__ asks here for folders of further libraries.
     "BUILD_CONSTANTS.py": "__LIBS__ = None\n",
 }
 
