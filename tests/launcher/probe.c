@@ -28,7 +28,9 @@ void probe_start(void) {
     put(line, size - 1);
     put("\n", 1);
     if (interrupted) {
-        ExitProcess(WaitForSingleObject(interrupted, 60000) == WAIT_OBJECT_0 ? 42 : 43);
+        if (WaitForSingleObject(interrupted, 60000) == WAIT_OBJECT_0) ExitProcess(42);
+        put("never interrupted\n", 18);
+        ExitProcess(43);
     }
     DWORD got;
     if (what[0] == L'c')
