@@ -10,7 +10,7 @@ IFS='
 '
 newline='
 '
-pack_linux_x64= pack_linux_arm64= pack_macos= pack_windows_x64=
+pack_linux_x64= pack_linux_arm64= pack_macos= pack_windows_x64= uid=
 # The boot table: byte offset, size in bytes and SHA-256 of each runtime in this file.
 #@boot-table@
 

@@ -480,26 +480,28 @@ static int cache_roots(const Archive *archive, wchar_t *roots[3]) {
     return count;
 }
 
-/* The host executable, unpacked now if no earlier start did. */
+/* The host executable, unpacked now if no earlier start did. A later place is looked at only when
+ * the ones before it failed: in the user's own cache nobody else can have put a program. */
 static wchar_t *find_host(const Archive *archive) {
-    wchar_t key[KEY_CHARS + 1] = {0}, *roots[3], *runtimes[3], *hosts[3];
+    wchar_t key[KEY_CHARS + 1] = {0}, *roots[3];
     for (int i = 0; i < KEY_CHARS; i++) key[i] = archive->sha256[i];
     int count = cache_roots(archive, roots);
-    for (int i = 0; i < count; i++) {
-        runtimes[i] = join(roots[i], L"\\runtime\\", key, NULL);
-        hosts[i] = join(runtimes[i], L"\\bin\\llamafile.exe", NULL);
-        if (exists(hosts[i])) return hosts[i];
-    }
-    if (is_console(GetStdHandle(STD_ERROR_HANDLE)))
-        say(join(L"first start: unpacking the runtime (", decimal((archive->size + 524288) >> 20),
-                 L" MB) ...", NULL));
-    uint8_t *pack = read_pack(archive);
+    uint8_t *pack = NULL;
     const wchar_t *problems = L"";
     for (int i = 0; i < count; i++) {
-        const wchar_t *why = unpack_into(roots[i], runtimes[i], hosts[i], archive, pack);
+        wchar_t *runtime = join(roots[i], L"\\runtime\\", key, NULL);
+        wchar_t *host = join(runtime, L"\\bin\\llamafile.exe", NULL);
+        if (exists(host)) return host;
+        if (!pack) {
+            if (is_console(GetStdHandle(STD_ERROR_HANDLE)))
+                say(join(L"first start: unpacking the runtime (",
+                         decimal((archive->size + 524288) >> 20), L" MB) ...", NULL));
+            pack = read_pack(archive);
+        }
+        const wchar_t *why = unpack_into(roots[i], runtime, host, archive, pack);
         if (!why) {
             if (i) say(join(L"the runtime went to ", plain(roots[i]), problems, L".", NULL));
-            return hosts[i];
+            return host;
         }
         problems = join(problems, L"; not to ", plain(roots[i]), L": ", why, NULL);
     }

@@ -142,7 +142,7 @@ def test_a_hostile_environment(shell, packs, kit, place):
         TAR_OPTIONS="--no-such-option",
         pack_linux_x64="0 1 0",
         slice="-i386",
-        uid="0",
+        uid="99",
         host="/bin/false",
         root="/",
     )
