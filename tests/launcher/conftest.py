@@ -208,21 +208,6 @@ def packs(request: pytest.FixtureRequest) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def need(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Makes Debian's programs available through the shared fixture, or skips naming them."""
-
-    def check(*names: str) -> None:
-        try:
-            request.getfixturevalue("debian_tools")(*names)
-        except pytest.FixtureLookupError:
-            missing = [name for name in names if shutil.which(name) is None]
-            if missing:
-                pytest.skip(f"not installed: {', '.join(missing)}")
-
-    return check
-
-
-@pytest.fixture
 def in_namespace() -> Callable[[str, Sequence[str | Path]], list[str]]:
     """Prefixes a command with mounts that only it sees; skips where that is not allowed."""
     probe = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)

@@ -31,8 +31,8 @@ def shell_id(shell):
 
 
 @pytest.fixture(params=SHELLS, ids=shell_id)
-def shell(request, need):
-    need(request.param[0])
+def shell(request, debian_tools):
+    debian_tools(request.param[0])
     return request.param
 
 
@@ -56,9 +56,9 @@ def starter(shell, packs):
     return ["sh"] if shell == ["mksh"] and "windows_x64" in packs else shell
 
 
-def test_mksh_refuses_what_begins_with_mz(kit, place, need):
+def test_mksh_refuses_what_begins_with_mz(kit, place, debian_tools):
     """README says `sh ./FILE` for it; when this fails, `starter` and that advice can go."""
-    need("mksh")
+    debian_tools("mksh")
     kit.write(place.work / "it", {"linux_x64": kit.unix_pack(), "windows_x64": b"x"})
     refused = place.run("mksh", "-c", "./it")
     assert refused.returncode == 126

@@ -74,12 +74,8 @@ class Wine:
 
 
 @pytest.fixture(scope="session")
-def booted(tmp_path_factory, request):
-    try:
-        request.getfixturevalue("debian_tools")("wine")
-    except pytest.FixtureLookupError:
-        if shutil.which("wine") is None:
-            pytest.skip("not installed: wine")
+def booted(tmp_path_factory, debian_tools):
+    debian_tools("wine")
     wine = Wine(tmp_path_factory.mktemp("wine") / "prefix")
     start = {"env": wine.environment(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(["wine", "wineboot", "-i"], check=True, **start)
