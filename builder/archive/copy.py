@@ -73,7 +73,10 @@ def copy_digesting(source: ByteSource, sink: ByteSink, size: int, progress: Prog
 def _fill(source: ByteSource, chunk: memoryview, done: int, size: int) -> None:
     filled = 0
     while filled < len(chunk):
-        count = source.readinto(chunk[filled:])
+        try:
+            count = source.readinto(chunk[filled:])
+        except OSError as error:
+            raise InputError(f"the model cannot be read: {error.strerror or error}") from error
         if not count:
             raise InputError(
                 f"the model file ended after {done + filled:,} of {size:,} bytes; "

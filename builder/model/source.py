@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ..errors import InputError, UsageError
 from .merge import merge_parts
 from .named import DEFAULT_MODEL, NAMED_MODELS, fetch_named
 from .wrongkind import describe, describe_folder
-from .zipped import find_gguf, open_member
+from .zipped import MemberReader, find_gguf
 
 _UNSAFE = re.compile(r"[^\w.+=@ -]")
 
@@ -83,7 +84,7 @@ def _from_gguf(path: Path) -> ModelInput:
 
 def _from_zip(path: Path, *, title: str | None = None, source: str | None = None) -> ModelInput:
     info = find_gguf(path)
-    with open_member(path, info) as file:
+    with closing(MemberReader(path, info)) as file:
         header = _read_header(Path(info.filename), file, info.file_size)
     if header.split_count > 1:
         raise InputError(
@@ -91,7 +92,7 @@ def _from_zip(path: Path, *, title: str | None = None, source: str | None = None
         )
     name = safe_name(Path(info.filename).name)
     return ModelInput(
-        name, info.file_size, header, lambda: open_member(path, info), (path,), source, title
+        name, info.file_size, header, lambda: MemberReader(path, info), (path,), source, title
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import cast
 
@@ -40,12 +41,36 @@ def find_gguf(path: Path) -> zipfile.ZipInfo:
     return info
 
 
-def open_member(path: Path, info: zipfile.ZipInfo) -> zipfile.ZipExtFile:
-    """A reader of the member's uncompressed bytes; its CRC-32 is checked at the end."""
-    archive = _open_archive(path)
-    member = cast("zipfile.ZipExtFile", archive.open(info.filename))
-    archive.close()  # the member's reader keeps the file open until it is closed itself
-    return member
+class MemberReader:
+    """Reads a member's uncompressed bytes; damage is reported as InputError."""
+
+    def __init__(self, path: Path, info: zipfile.ZipInfo) -> None:
+        self._where = f"{info.filename} in {path}"
+        with _open_archive(path) as archive:
+            # The member's reader keeps the file open until it is closed itself.
+            self._member = cast("zipfile.ZipExtFile", archive.open(info.filename))
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the start of ``buffer``; 0 at the end, where the CRC-32 was checked."""
+        try:
+            return self._member.readinto(buffer)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise InputError(f"{self._where} is damaged: {error}") from error
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As a file's ``read``."""
+        try:
+            return self._member.read(size)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise InputError(f"{self._where} is damaged: {error}") from error
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As a file's ``seek``; slow backwards."""
+        return self._member.seek(offset, whence)
+
+    def close(self) -> None:
+        """Close the member and its archive."""
+        self._member.close()
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
