@@ -21,13 +21,19 @@ def can_open(platform: str, environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
-def open_browser(url: str) -> None:
-    """Open ``url`` in the background if there is a browser. Never raises."""
-    if can_open(sys.platform, os.environ):
-        threading.Thread(target=_open, args=(url,), name="browser", daemon=True).start()
+def open_browser(url: str) -> threading.Thread:
+    """Open ``url`` if there is a browser, in a thread: some return only when they are closed.
+
+    Never raises.
+    """
+    thread = threading.Thread(target=_open, args=(url,), name="browser", daemon=True)
+    thread.start()
+    return thread
 
 
 def _open(url: str) -> None:
+    if not can_open(sys.platform, os.environ):
+        return
     try:
         opener = which("xdg-open")
         if sys.platform == "win32":

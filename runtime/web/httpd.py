@@ -6,6 +6,7 @@ import errno
 import select
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
@@ -42,8 +43,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
 
 def make_server(app: WSGIApp, listener: socket.socket) -> Any:
-    """A Waitress server for ``app`` on a listening socket; its ``run()`` serves until
-    KeyboardInterrupt or SystemExit is raised in it."""
+    """A Waitress server for ``app`` on a listening socket."""
     server = create_server(
         app,
         sockets=[listener],
@@ -63,6 +63,19 @@ def make_server(app: WSGIApp, listener: socket.socket) -> Any:
     )
     server.channel_class = _Channel
     return server
+
+
+def run_server(server: Any, stopped: Callable[[], bool]) -> None:
+    """Serve until ``stopped()``, which is asked after each step, at least once a second.
+
+    ``server.pull_trigger()`` ends a step from any thread or signal handler. Waitress's own
+    ``run`` would have to be left by an exception, which a signal raises at any place in it.
+    """
+    while not stopped():
+        server.asyncore.loop(
+            timeout=1, use_poll=server.adj.asyncore_use_poll, map=server._map, count=1
+        )
+    server.task_dispatcher.shutdown()  # running answers see that they are not wanted, and end
 
 
 def listen(host: str, port: int | None, first_port: int = FIRST_PORT) -> socket.socket:

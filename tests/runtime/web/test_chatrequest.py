@@ -31,7 +31,7 @@ def refusal(body: bytes | None = None, **fields: Any) -> ApiError:
 def test_defaults_hold_where_the_request_is_silent() -> None:
     request = parse()
     assert request == ChatRequest(tuple(HI), DEFAULTS, stream=False, include_usage=False)
-    everything_null = {name: None for name in ("temperature", "stop", "seed", "max_tokens", "n")}
+    everything_null = dict.fromkeys(("temperature", "stop", "seed", "max_tokens", "n"))
     assert parse(**everything_null) == request
 
 
