@@ -1,27 +1,47 @@
-"""Fetching one component: a whole file with resume, or single members by HTTP range."""
+"""Fetching one component: a whole file with resume, or single members of an archive."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 import threading
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
+import urllib3
 from filelock import FileLock
-from remotezip import RangeNotSupported, RemoteZip
+from remotezip import RemoteZip, RemoteZipError
 
 from ..errors import BuilderError
 from .lock import Component, Member
 from .net import TIMEOUT, open_session
-from .registry import file_url
+from .registry import Location, locate
+from .stream import CountingReader
 
 _ATTEMPTS = 5
 _CHUNK = 1 << 20
+_AS_IT_IS = {"Accept-Encoding": "identity"}  # in a compressed transfer, ranges count other bytes
+
+# What a connection that breaks off looks like to each of the readers used here. A second try may
+# do better, unlike after an HTTP status or a wrong digest.
+_BROKEN_OFF = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.HTTPError,
+    tarfile.ReadError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+)
 
 Put = Callable[[str, Path | bytes], None]
+Has = Callable[[Member], bool]
 
 
 class FetchError(BuilderError):
@@ -29,26 +49,51 @@ class FetchError(BuilderError):
 
 
 class Fetcher:
-    """Fetches components into a store; one session per thread."""
+    """Fetches components into a store; one session a thread.
 
-    def __init__(self, partial: Path, put: Put, advance: Callable[[int], None]) -> None:
+    ``partial`` is the folder for what has not arrived whole, ``has`` and ``put`` are the store's,
+    ``advance`` is told of bytes.
+    """
+
+    def __init__(self, partial: Path, has: Has, put: Put, advance: Callable[[int], None]) -> None:
         self._partial = partial
+        self._has = has
         self._put = put
         self._advance = advance
         self._local = threading.local()
 
     def fetch(self, component: Component) -> None:
-        """Fetch one component. Raises FetchError or RegistryError."""
-        try:
-            url = file_url(component, self._session)
-            if component.mode == "file":
-                self._fetch_file(component, url)
-            elif component.file.endswith(".tar.gz"):
-                self._fetch_tar_members(component, url)
-            else:
-                self._fetch_zip_members(component, url)
-        except (requests.RequestException, OSError) as error:
-            raise FetchError(f"{component.file} cannot be fetched: {error}") from error
+        """Fetch one component, unless another process is faster. Raises BuilderError."""
+        self._partial.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._partial / f"{component.sha256}.lock"):
+            if all(self._has(blob) for blob in blobs_of(component)):
+                self._advance(transfer_size(component))
+                return
+            try:
+                self._fetch_patiently(component)
+            except (requests.RequestException, OSError, *_BROKEN_OFF) as error:
+                raise FetchError(
+                    f"{component.file} cannot be fetched: {_without_passwords(str(error))}"
+                ) from error
+
+    def _fetch_patiently(self, component: Component) -> None:
+        location = locate(component, self._session)
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._fetch_from(component, location)
+                return
+            except _BROKEN_OFF:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.5 * 2**attempt)
+
+    def _fetch_from(self, component: Component, location: Location) -> None:
+        if component.mode == "file":
+            self._put(component.sha256, self._fetch_whole(component, location))
+        elif component.file.endswith(".tar.gz"):
+            self._fetch_tar_members(component, location)
+        else:
+            self._fetch_zip_members(component, location)
 
     @property
     def _session(self) -> requests.Session:
@@ -57,77 +102,105 @@ class Fetcher:
         session: requests.Session = self._local.session
         return session
 
-    def _fetch_file(self, component: Component, url: str) -> None:
-        self._partial.mkdir(parents=True, exist_ok=True)
+    def _fetch_whole(self, component: Component, location: Location) -> Path:
+        """Fetch the file, going on where an earlier try was cut off; checked by its digest."""
         part = self._partial / component.sha256
-        with FileLock(part.with_suffix(".lock")):
-            self._download(component, url, part)
-            if _file_sha256(part) != component.sha256:
-                part.unlink()
-                raise FetchError(
-                    f"{component.file} does not have the SHA-256 that lock.toml pins; "
-                    "the registry or something on the way changed it"
-                )
-            self._put(component.sha256, part)
+        resumed = part.exists()
+        self._download_rest(component, location, part)
+        if resumed and _file_sha256(part) != component.sha256:
+            part.unlink()  # what lay there from before was no beginning of this file
+            self._download_rest(component, location, part)
+        if _file_sha256(part) != component.sha256:
+            part.unlink()
+            raise FetchError(_wrong_digest(component.file))
+        return part
 
-    def _download(self, component: Component, url: str, part: Path) -> None:
-        """Fetch to ``part``, going on where an earlier try was cut off."""
-        for attempt in range(_ATTEMPTS):
-            have = part.stat().st_size if part.exists() else 0
-            if have >= component.size:
-                return
-            try:
-                self._download_rest(url, part, have)
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(0.5 * 2**attempt)
-        raise FetchError(f"{component.file} was cut off {_ATTEMPTS} times; try again later")
-
-    def _download_rest(self, url: str, part: Path, have: int) -> None:
+    def _download_rest(self, component: Component, location: Location, part: Path) -> None:
+        have = part.stat().st_size if part.exists() else 0
+        if have >= component.size:
+            return
         headers = {"Range": f"bytes={have}-"} if have else {}
-        headers["Accept-Encoding"] = "identity"
-        with self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            answer.raise_for_status()
+        with self._get(location, headers) as answer:
             resumed = answer.status_code == requests.codes.partial_content
             with part.open("ab" if resumed else "wb") as file:
                 for chunk in answer.iter_content(_CHUNK):
                     file.write(chunk)
                     self._advance(len(chunk))
 
-    def _fetch_zip_members(self, component: Component, url: str) -> None:
-        try:
-            with RemoteZip(url, session=self._session, timeout=TIMEOUT) as archive:
-                for member in component.members:
-                    self._put_member(component, member, archive.read(member.path))
-        except RangeNotSupported as error:
-            raise FetchError(
-                f"the package index does not answer range requests for {component.file}"
-            ) from error
+    def _get(self, location: Location, headers: dict[str, str]) -> requests.Response:
+        headers = {**location.headers, **_AS_IT_IS, **headers}
+        answer = self._session.get(location.url, headers=headers, stream=True, timeout=TIMEOUT)
+        answer.raise_for_status()
+        return answer
 
-    def _fetch_tar_members(self, component: Component, url: str) -> None:
+    def _fetch_zip_members(self, component: Component, location: Location) -> None:
+        """Read single members by HTTP range; from a server that knows none, the whole file."""
+        options = {"headers": {**location.headers, **_AS_IT_IS}, "timeout": TIMEOUT}
+        try:
+            with RemoteZip(location.url, session=self._session, **options) as archive:
+                self._put_zip_members(component, archive)
+        except RemoteZipError:
+            part = self._fetch_whole(component, location)
+            with zipfile.ZipFile(part) as whole:
+                self._put_zip_members(component, whole)
+            part.unlink()
+
+    def _put_zip_members(self, component: Component, archive: zipfile.ZipFile) -> None:
+        for member in component.members:
+            if self._has(member):
+                continue  # from an earlier try
+            try:
+                data = archive.read(member.path)
+            except KeyError as error:
+                raise FetchError(_wrong_digest(component.file)) from error
+            self._put_member(component, member, data)
+            self._advance(len(data))
+
+    def _fetch_tar_members(self, component: Component, location: Location) -> None:
         """Read a tar from its start until every wanted member was seen."""
         wanted = {member.path: member for member in component.members}
-        headers = {"Accept-Encoding": "identity"}
-        with self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            answer.raise_for_status()
-            with tarfile.open(fileobj=answer.raw, mode="r|gz") as archive:
+        with self._get(location, {}) as answer:
+            counting = CountingReader(answer.raw, self._advance)
+            with tarfile.open(fileobj=counting, mode="r|gz") as archive:
                 for entry in archive:
                     member = wanted.pop(entry.name, None)
                     file = archive.extractfile(entry) if member else None
                     if member and file:
                         self._put_member(component, member, file.read())
                     if not wanted:
+                        self._advance(component.size - counting.count)
                         return
-        raise FetchError(f"{component.file} lacks {min(wanted)}")
+        raise FetchError(_wrong_digest(component.file))
 
     def _put_member(self, component: Component, member: Member, data: bytes) -> None:
         if hashlib.sha256(data).hexdigest() != member.sha256:
-            raise FetchError(
-                f"{member.path} of {component.file} does not have the SHA-256 that lock.toml pins"
-            )
+            raise FetchError(_wrong_digest(f"{member.path} of {component.file}"))
         self._put(member.sha256, data)
-        self._advance(len(data))
+
+
+def blobs_of(component: Component) -> tuple[Member, ...]:
+    """What the cache keeps of a component: its file, or its members."""
+    if component.mode == "file":
+        return (Member(component.file, component.size, component.sha256),)
+    return component.members
+
+
+def transfer_size(component: Component) -> int:
+    """About how many bytes fetching takes: a tar has to be read from its start."""
+    if component.mode == "file" or component.file.endswith(".tar.gz"):
+        return component.size
+    return sum(member.size for member in component.members)
+
+
+def _wrong_digest(what: str) -> str:
+    return (
+        f"{what} is not what lock.toml pins by SHA-256; the registry, or something on the way, "
+        "serves other bytes"
+    )
+
+
+def _without_passwords(text: str) -> str:
+    return re.sub(r"//[^/\s@]*@", "//", text)
 
 
 def _file_sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ two processes that fetch the same file do the same work at worst.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tarfile
 import tempfile
@@ -16,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..errors import BuilderError
-from .fetch import Fetcher
+from .fetch import Fetcher, blobs_of, transfer_size
 from .lock import Component, Member
 
 _PARALLEL = 6
@@ -57,25 +58,24 @@ class ComponentStore:
                 f"--offline, but {len(missing)} components are not in the cache: {names}; "
                 "run `llamafile-build fetch` while there is a network"
             )
-        total = sum(blob.size for c in missing for blob in blobs_of(c))
-        self._root.mkdir(parents=True, exist_ok=True)
-        with (
-            self._progress("Fetching components", total) as advance,
-            ThreadPoolExecutor(_PARALLEL) as pool,
-        ):
-            fetcher = Fetcher(self._root / "partial", self._put, advance)
-            for future in [pool.submit(fetcher.fetch, component) for component in missing]:
-                future.result()
+        missing.sort(key=transfer_size, reverse=True)  # so that the last to end is a short one
+        total = sum(transfer_size(component) for component in missing)
+        with self._progress("Fetching components", total) as advance:
+            fetcher = Fetcher(self._root / "partial", self._has, self._put, advance)
+            pool = ThreadPoolExecutor(_PARALLEL)
+            try:
+                for future in [pool.submit(fetcher.fetch, component) for component in missing]:
+                    future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def check(self, components: Iterable[Component]) -> list[Component]:
         """Hash every blob again, drop the damaged ones, and return their components."""
         damaged = []
         for component in components:
-            for blob in blobs_of(component):
-                path = self._blob(blob.sha256)
-                if path.exists() and _sha256_of(path) != blob.sha256:
-                    path.unlink()
-                    damaged.append(component)
+            sound = [self._drop_damaged(blob) for blob in blobs_of(component)]
+            if not all(sound):
+                damaged.append(component)
         return damaged
 
     def path(self, component: Component) -> Path:
@@ -83,27 +83,29 @@ class ComponentStore:
         return self._blob(component.sha256)
 
     def read(self, component: Component, path: str) -> bytes:
-        """A member's bytes, checked against their SHA-256. Raises StoreError."""
+        """A member's bytes. Raises StoreError.
+
+        Of a component with mode "members" they are checked, and fetched again if damaged.
+        """
         if component.mode == "file":
             for name, data in self.contents(component, [path]):
                 if name == path:
                     return data
             raise StoreError(f"{component.file} has no member {path}")
-        member = component.member(path)
-        data = self._blob(member.sha256).read_bytes()
-        if hashlib.sha256(data).hexdigest() != member.sha256:
-            raise StoreError(
-                f"{path} of {component.file} is damaged in the cache; "
-                "run `llamafile-build fetch --check`"
-            )
-        return data
+        return self._intact(component, component.member(path)).read_bytes()
 
     def contents(
         self, component: Component, only: Iterable[str] | None = None
     ) -> Iterator[tuple[str, bytes]]:
-        """Names and bytes of the regular files in a wholly fetched archive."""
+        """Names and bytes of the regular files in a wholly fetched archive.
+
+        The archive is checked, and fetched again if damaged, unless ``only`` asks for single
+        files: licence texts, of which every build reads a few, are not worth hashing it all.
+        """
         wanted = None if only is None else set(only)
         path = self.path(component)
+        if wanted is None:
+            self._intact(component, Member(component.file, component.size, component.sha256))
         if component.file.endswith((".tar.gz", ".tgz")):
             with tarfile.open(path, "r:gz") as archive:
                 for entry in archive:
@@ -124,8 +126,27 @@ class ComponentStore:
             source.replace(path)
             return
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(source)
+            try:
+                file.write(source)
+            except BaseException:
+                Path(file.name).unlink()
+                raise
         Path(file.name).replace(path)
+
+    def _intact(self, component: Component, blob: Member) -> Path:
+        """The path of a blob that has its SHA-256, after fetching it again if need be."""
+        if not self._drop_damaged(blob) or not self._has(blob):
+            self.ensure([component])
+        return self._blob(blob.sha256)
+
+    def _drop_damaged(self, blob: Member) -> bool:
+        """Remove a blob that has another SHA-256; say whether it was (there and) sound."""
+        path = self._blob(blob.sha256)
+        with contextlib.suppress(FileNotFoundError):
+            if _sha256_of(path) != blob.sha256:
+                path.unlink()
+                return False
+        return True
 
     def _has(self, blob: Member) -> bool:
         path = self._blob(blob.sha256)
@@ -133,13 +154,6 @@ class ComponentStore:
 
     def _blob(self, sha256: str) -> Path:
         return self._root / "blobs" / sha256[:2] / sha256
-
-
-def blobs_of(component: Component) -> tuple[Member, ...]:
-    """What the cache keeps of a component: its file, or its members."""
-    if component.mode == "file":
-        return (Member(component.file, component.size, component.sha256),)
-    return component.members
 
 
 def _sha256_of(path: Path) -> str:
