@@ -70,7 +70,7 @@ def resolve_one(item: dict[str, Any], python: str | None, extensions: list[str])
     find = find_npm if item["registry"] == "npm" else find_pypi
     file, url, sha256, size = find(session, item["name"], pattern)
     patterns = [
-        text.replace("{ext}", extension)
+        text.replace("{version}", item["version"]).replace("{ext}", extension)
         for text in item.get("members", [])
         for extension in (extensions if "{ext}" in text else [""])
     ]
@@ -92,7 +92,9 @@ def resolve_one(item: dict[str, Any], python: str | None, extensions: list[str])
         targets=tuple(item["targets"]) if "targets" in item else None,
         python=python,
         members=members,
-        license_members=tuple(match(names, item["license_members"])),
+        license_members=tuple(
+            match(names, [p.replace("{version}", item["version"]) for p in item["license_members"]])
+        ),
     )
 
 
@@ -120,7 +122,7 @@ def find_pypi(session: requests.Session, name: str, pattern: str) -> tuple[str, 
 def read_members(session: requests.Session, url: str, patterns: list[str]) -> Iterator[Member]:
     if not patterns:
         return
-    if url.endswith(".tar.gz"):
+    if url.endswith((".tar.gz", ".tgz")):
         content = session.get(url, timeout=TIMEOUT).content
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             names = [entry.name for entry in archive if entry.isfile()]

@@ -24,6 +24,7 @@ from .registry import Location, locate
 from .stream import CountingReader
 
 _ATTEMPTS = 5
+_TAR = (".tar.gz", ".tgz")
 _CHUNK = 1 << 20
 _AS_IT_IS = {"Accept-Encoding": "identity"}  # in a compressed transfer, ranges count other bytes
 
@@ -90,7 +91,7 @@ class Fetcher:
     def _fetch_from(self, component: Component, location: Location) -> None:
         if component.mode == "file":
             self._put(component.sha256, self._fetch_whole(component, location))
-        elif component.file.endswith(".tar.gz"):
+        elif component.file.endswith(_TAR):
             self._fetch_tar_members(component, location)
         else:
             self._fetch_zip_members(component, location)
@@ -187,7 +188,7 @@ def blobs_of(component: Component) -> tuple[Member, ...]:
 
 def transfer_size(component: Component) -> int:
     """About how many bytes fetching takes: a tar has to be read from its start."""
-    if component.mode == "file" or component.file.endswith(".tar.gz"):
+    if component.mode == "file" or component.file.endswith(_TAR):
         return component.size
     return sum(member.size for member in component.members)
 

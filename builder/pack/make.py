@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,8 +20,10 @@ from .host import host_components, host_entries
 from .native import native_entries
 from .packfile import PackEntry, PackFile, describe_pack, write_pack
 
-_RECIPE = "1"
+_RECIPE = "2"
 """Raised when a change of this code changes the bytes of packs."""
+
+_KEPT = 14 * 24 * 3600  # seconds without use
 
 
 def running_python() -> str:
@@ -79,7 +84,18 @@ def _key(*parts: str) -> str:
 def _cached(
     cache: Path, key: str, name: str, member: str, entries: Callable[[], Iterable[PackEntry]]
 ) -> PackFile:
-    path = cache / f"{key}.tar.gz"
-    if not path.is_file():
-        path = write_pack(cache, key, entries())
+    path = cache / f"{name}-{key[:32]}.tar.gz"
+    if path.is_file():
+        os.utime(path)
+    else:
+        write_pack(path, entries())
+        _forget_old(cache, name)
     return describe_pack(name, member, path)
+
+
+def _forget_old(cache: Path, name: str) -> None:
+    """Remove packs of that name that no build has used for a while: what replaced them is here."""
+    for path in cache.glob(f"{name}-*"):
+        with contextlib.suppress(OSError):  # another process may be as tidy
+            if time.time() - path.stat().st_mtime > _KEPT:
+                path.unlink()

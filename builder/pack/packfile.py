@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ..errors import BuilderError
 
 _MTIME = 315_532_800  # 1980-01-01, the earliest time that ZIP knows too
 _MAX_NAME = 100  # ustar's name field
-_LEVEL = 9
+_LEVEL = 6  # level 9 takes three times as long for 0.8 % less
 
 
 class PackError(BuilderError):
@@ -42,30 +43,30 @@ class PackFile:
     sha256: str
 
 
-def write_pack(folder: Path, key: str, entries: Iterable[PackEntry]) -> Path:
-    """Write a pack to ``folder/key.tar.gz`` and return that path.
+def write_pack(path: Path, entries: Iterable[PackEntry]) -> None:
+    """Write a pack. Readers never see half of it.
 
-    Readers never see half of it. Raises PackError when a name cannot stand in a pack.
+    Raises PackError when a name cannot stand in a pack.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{key}.tar.gz"
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         try:
-            file.write(pack_bytes(entries))
+            _write_entries(file, entries)
         except BaseException:
+            file.close()
             Path(file.name).unlink()
             raise
     Path(file.name).replace(path)
-    return path
 
 
-def pack_bytes(entries: Iterable[PackEntry]) -> bytes:
-    """A whole pack in memory (tens of megabytes)."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+def _write_entries(file: IO[bytes], entries: Iterable[PackEntry]) -> None:
+    # GzipFile, since gzip.compress writes what zlib takes for the operating system's number.
+    with (
+        gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
         for entry in sorted(entries, key=lambda entry: entry.path):
             archive.addfile(_header(entry), io.BytesIO(entry.data))
-    return gzip.compress(buffer.getvalue(), _LEVEL, mtime=0)
 
 
 def describe_pack(name: str, member: str, path: Path) -> PackFile:
