@@ -8,6 +8,7 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import ArchiveError
 from .format.config import PackedConfig, config_from_json
@@ -16,18 +17,20 @@ from .format.layout import CONFIG_NAME, MANIFEST_NAME, MODEL_ALIGNMENT
 from .format.manifest import Manifest, MemberRecord, manifest_from_json
 
 _MAX_TEXT = 64 << 20  # manifest.json and config.json are read whole
+# What zipfile raises for damaged directories and headers, seen by changing each of their bytes.
+_ZIP_FAULTS = (zipfile.BadZipFile, RuntimeError, ValueError, OverflowError, struct.error, EOFError)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # APPNOTE 4.3.7: signature, sizes of name and extra
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A built file. ``identity`` is 16 hexadecimal digits that differ between contents."""
+    """A built file. ``members`` are all of them in the file's order, manifest.json the last."""
 
     path: Path
     size: int
     manifest: Manifest
     config: PackedConfig
-    identity: str
+    members: tuple[MemberRecord, ...]
 
     @property
     def name(self) -> str:
@@ -36,7 +39,7 @@ class Archive:
 
     def record(self, member: str) -> MemberRecord:
         """A member's record. Raises ArchiveError when there is none of that name."""
-        found = self.manifest.member(member)
+        found = next((record for record in self.members if record.name == member), None)
         if found is None:
             raise ArchiveError(f"{self.name} has no member {member}; `info` lists them")
         return found
@@ -97,17 +100,18 @@ def open_archive(path: Path) -> Archive:
             members = {info.filename: info for info in archive.infolist()}
             manifest_text = _text(archive, members, MANIFEST_NAME)
             manifest = manifest_from_json(manifest_text)
-            for record in manifest.members:
+            own = _manifest_record(file, members[MANIFEST_NAME], manifest_text)
+            for record in (*manifest.members, own):
                 _check_member(file, members.get(record.name), record)
+            _check_extra(members, manifest)
             config = config_from_json(_text(archive, members, CONFIG_NAME))
     except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error.strerror or error}") from error
-    except zipfile.BadZipFile as error:
-        raise ArchiveError(_explain(path, error)) from error
-    except (RecordError, NotImplementedError) as error:
+    except RecordError as error:
         raise ArchiveError(f"{path.name} is damaged: {error}") from error
-    identity = hashlib.sha256(manifest_text).hexdigest()[:16]
-    return Archive(path, size, manifest, config, identity)
+    except _ZIP_FAULTS as error:
+        raise ArchiveError(_explain(path, error)) from error
+    return Archive(path, size, manifest, config, (*manifest.members, own))
 
 
 def _text(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str) -> bytes:
@@ -120,7 +124,7 @@ def _text(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: s
         raise ArchiveError(f"{archive.filename} is damaged: its {name} is absurdly large")
     try:
         return archive.read(info)
-    except zipfile.BadZipFile as error:
+    except _ZIP_FAULTS as error:
         raise ArchiveError(
             f"{archive.filename} is damaged: {name} cannot be read ({error}); fetch the file again"
         ) from error
@@ -135,14 +139,7 @@ def _check_member(
         raise ArchiveError(f"the file is damaged: the ZIP directory lacks {name}")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise ArchiveError(f"the file was changed by another program: {name} is compressed")
-    file.seek(info.header_offset)
-    header = file.read(_LOCAL_HEADER.size)
-    signature, name_size, extra_size = (
-        _LOCAL_HEADER.unpack(header) if len(header) == _LOCAL_HEADER.size else (b"", 0, 0)
-    )
-    if signature != b"PK\3\4":
-        raise ArchiveError(f"the file is damaged: no member begins where {name} should")
-    offset = info.header_offset + _LOCAL_HEADER.size + name_size + extra_size
+    offset = _data_offset(file, info)
     if (offset, info.file_size) != (record.offset, record.size):
         raise ArchiveError(
             f"the file was changed by another program: {name} is not where manifest.json says"
@@ -151,7 +148,30 @@ def _check_member(
         raise ArchiveError(f"the file is damaged: {name} is not aligned to {MODEL_ALIGNMENT} bytes")
 
 
-def _explain(path: Path, error: zipfile.BadZipFile) -> str:
+def _check_extra(members: dict[str, zipfile.ZipInfo], manifest: Manifest) -> None:
+    extra = set(members) - {record.name for record in manifest.members} - {MANIFEST_NAME}
+    if extra:
+        raise ArchiveError(f"the file has a member that manifest.json lacks: {min(extra)}")
+
+
+def _manifest_record(file: BinaryIO, info: zipfile.ZipInfo, text: bytes) -> MemberRecord:
+    digest = hashlib.sha256(text).hexdigest()
+    return MemberRecord(MANIFEST_NAME, info.file_size, _data_offset(file, info), digest)
+
+
+def _data_offset(file: BinaryIO, info: zipfile.ZipInfo) -> int:
+    """Where a member's data starts: the local header's own sizes say."""
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER.size)
+    signature, name_size, extra_size = (
+        _LOCAL_HEADER.unpack(header) if len(header) == _LOCAL_HEADER.size else (b"", 0, 0)
+    )
+    if signature != b"PK\3\4":
+        raise ArchiveError(f"the file is damaged: no member begins where {info.filename} should")
+    return info.header_offset + _LOCAL_HEADER.size + int(name_size) + int(extra_size)
+
+
+def _explain(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         start = file.read(10)
     if start.startswith((b"MZqFpD='", b"#!/bin/sh\n")):

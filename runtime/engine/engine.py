@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,12 +12,12 @@ from ..errors import BadRequest, NotReady, RuntimeFailure
 from .generation import check_fits, generate
 from .loading import EngineOptions, Loaded, load
 from .request import Event, Finish, SamplingParams, Timings
-from .template import TemplateFault
 
 Message = Mapping[str, Any]
 State = Literal["loading", "ready", "failed"]
 
 _SYSTEM_ROLES = ("system", "developer")
+_CLOSE_SECONDS = 5.0
 _TURN_SECONDS = 0.1  # how often a waiting request looks whether it was cancelled
 
 
@@ -121,7 +121,7 @@ class Engine:
 
     def complete(
         self, prompt: str, params: SamplingParams, cancel: threading.Event, *, special: bool = True
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         """Continue a raw prompt. Special tokens in it are parsed if ``special``.
 
         Checks happen at the call, before the first event: BadRequest, ContextExceeded, NotReady.
@@ -137,7 +137,7 @@ class Engine:
 
     def chat(
         self, messages: Sequence[Message], params: SamplingParams, cancel: threading.Event
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         """Answer a conversation through the model's chat template. As ``complete``."""
         return self.complete(self.render(messages), params, cancel)
 
@@ -145,6 +145,8 @@ class Engine:
         """The prompt that a conversation becomes; the packed system prompt goes before one that
         has none. Raises BadRequest when the template refuses it, NotReady.
         """
+        from .template import TemplateFault  # see loading.load: Jinja takes its time
+
         loaded = self._ready()
         if not messages:
             raise BadRequest("the conversation has no messages")
@@ -161,14 +163,19 @@ class Engine:
         return len(self._ready().model.tokenize(text, special=special))
 
     def close(self) -> None:
-        """End the running request and free the model. Safe to call twice."""
+        """End the running request and free the model. Safe to call twice.
+
+        A request whose events nobody takes any more does not end: then the model stays in memory
+        until the process ends.
+        """
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
-        with self._turn:
+        if self._turn.acquire(timeout=_CLOSE_SECONDS):
             loaded, self._loaded = self._loaded, None
             if loaded is not None:
                 loaded.close()
+            self._turn.release()
 
     def _ready(self) -> Loaded:
         loaded = self._loaded
@@ -178,7 +185,7 @@ class Engine:
 
     def _run(
         self, loaded: Loaded, tokens: list[int], params: SamplingParams, cancel: threading.Event
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         waiting = time.monotonic()
 
         def cancelled() -> bool:

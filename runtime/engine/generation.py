@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from ..errors import ContextExceeded
 from ..native.context import Context
@@ -29,7 +29,7 @@ def generate(
     params: SamplingParams,
     cancelled: Callable[[], bool],
     queue_seconds: float,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Continue ``tokens``. They must fit (``check_fits``), and there must be at least one.
 
     ``cancelled()`` is asked before each token, and during the prompt, whether to stop.

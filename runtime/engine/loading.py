@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..native.bindings import bind
 from ..native.context import Context, choose_context
@@ -14,7 +17,9 @@ from ..native.log import Log
 from ..native.model import Model, load_model
 from ..native.weights import Weights
 from .request import SamplingParams
-from .template import CHATML, ChatTemplate, TemplateFault, compile_template
+
+if TYPE_CHECKING:
+    from .template import ChatTemplate
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ def load(options: EngineOptions, progress: Callable[[float], bool]) -> Loaded:
 
     Raises RuntimeFailure subclasses.
     """
+    # Importing Jinja takes a tenth of the start. llama.cpp works without Python's lock, so it can
+    # be done beside it.
+    module = f"{__package__}.template"
+    threading.Thread(target=importlib.import_module, args=(module,), daemon=True).start()
     log = Log(echo=options.verbose)
     api = bind(load_libraries(options.libraries()), log)
     model = load_model(api, options.weights, log, progress, use_mmap=options.use_mmap)
@@ -87,6 +96,8 @@ def choose_template(
     packed: str | None, own: str | None, note: Callable[[str], None]
 ) -> ChatTemplate:
     """The file's own template, else the model's, else ChatML; ``note`` hears why it is ChatML."""
+    from .template import CHATML, TemplateFault, compile_template
+
     if packed is None and own is None:
         note("the model has no chat template: chats use ChatML, which it may not understand")
     try:
