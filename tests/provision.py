@@ -24,6 +24,7 @@ PACKAGES = {
     "chromium": "chromium",
     "dash": "dash",
     "mksh": "mksh",
+    "openssl": "openssl",
     "proot": "proot",
     "qemu-aarch64": "qemu-user",
     "unzip": "unzip",

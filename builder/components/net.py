@@ -6,7 +6,6 @@ import configparser
 import os
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -19,7 +18,12 @@ from .. import __version__
 TIMEOUT = (15, 120)
 """Seconds to connect, and between two bytes."""
 
-_CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+RETRIES = 5
+"""How often a request is tried again when nobody answers, or somebody who is busy."""
+
+_CA_VARIABLES = (
+    "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "npm_config_cafile"
+)  # fmt: skip
 
 
 def open_session() -> requests.Session:
@@ -27,7 +31,7 @@ def open_session() -> requests.Session:
     session = requests.Session()
     session.headers["User-Agent"] = f"llamafile-build/{__version__}"
     retries = Retry(
-        total=5,
+        total=RETRIES,
         backoff_factor=0.5,
         status_forcelist=(429, 500, 502, 503, 504),
         respect_retry_after_header=True,
@@ -62,7 +66,6 @@ def pip_setting(name: str) -> str | None:
     return found
 
 
-@cache
 def _read_ini(path: Path) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser()
     try:
