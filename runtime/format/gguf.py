@@ -20,6 +20,8 @@ _MAX_STRING = 16 << 20
 _MAX_KEY = 65535  # gguf.md: keys have at most 2^16 - 1 bytes
 _MAX_NAME = 64  # GGML_MAX_NAME, the terminating zero included
 _MAX_NESTING = 4
+_MAX_ENTRIES = 100_000  # of each kind; the largest models have some thousands of tensors
+_MAX_KEPT = 256 << 20  # bytes of text that are kept in memory
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = {
@@ -153,11 +155,13 @@ def read_gguf(file: SeekableFile, *, offset: int = 0, size: int | None = None) -
     """
     if size is None:
         size = file.seek(0, 2) - offset
+    if size == 0:
+        raise GGUFError("it is empty")
     file.seek(offset)
     reader = _Reader(file, size)
     version = _read_version(reader)
-    tensor_count = reader.count(reader.u64(), 24, "tensors")
-    pair_count = reader.count(reader.u64(), 13, "metadata entries")
+    tensor_count = _entries(reader.count(reader.u64(), 24, "tensors"), "tensors")
+    pair_count = _entries(reader.count(reader.u64(), 13, "metadata entries"), "metadata entries")
     metadata: dict[str, Scalar | ArrayInfo] = {}
     spans: dict[str, tuple[int, int]] = {}
     for _ in range(pair_count):
@@ -182,6 +186,7 @@ class _Reader:
         self._file = file
         self._size = size
         self.position = 0
+        self._kept = 0
 
     def bytes(self, count: int) -> bytes:
         if count > self._size - self.position:
@@ -214,10 +219,19 @@ class _Reader:
         length = self.u64()
         if length > limit:
             raise GGUFError(f"it has a string of {length:,} bytes where {limit:,} are allowed")
+        self._kept += length
+        if self._kept > _MAX_KEPT:
+            raise GGUFError(f"its header holds more than {_MAX_KEPT:,} bytes of text")
         try:
             return self.bytes(length).decode("utf-8")
         except UnicodeDecodeError as error:
             raise GGUFError("it has a string that is not UTF-8") from error
+
+
+def _entries(count: int, what: str) -> int:
+    if count > _MAX_ENTRIES:
+        raise GGUFError(f"it has {count:,} {what}, more than any model")
+    return count
 
 
 def _read_version(reader: _Reader) -> int:

@@ -69,8 +69,6 @@ def _advice(path: Path, reason: str) -> str:
         return f"this system's C library is too old for llama.cpp (glibc 2.34 is needed): {reason}"
     if "GLIBCXX_" in reason or "libstdc++" in reason:
         return f"llama.cpp needs the GNU C++ library: install or update libstdc++6 ({reason})"
-    if "libgomp" in reason:
-        return f"llama.cpp needs libgomp.so.1: install libgomp1 ({reason})"
     return f"{path.name} cannot be loaded: {reason}"
 
 
