@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import select
 import socket
 import sys
@@ -56,12 +57,15 @@ def make_server(app: WSGIApp, listener: socket.socket) -> Any:
         inbuf_overflow=4 * BODY_LIMIT,
         outbuf_overflow=4 * BODY_LIMIT,
         connection_limit=200,
-        # Keeps reading while a request runs, so that a client that leaves is noticed.
-        channel_request_lookahead=1,
+        # Keeps reading while requests wait, so that a client that leaves is noticed; one that has
+        # sent more than this ahead is not.
+        channel_request_lookahead=4,
         asyncore_use_poll=hasattr(select, "poll"),
         log_socket_errors=False,
     )
     server.channel_class = _Channel
+    # It would warn in the terminal whenever more requests than threads wait.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     return server
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,10 @@ class Stop:
         # One that is ignored stays so: nohup, or a shell's background job.
         wanted = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, handle) for number in wanted}
+        if sys.platform != "win32":
+            # Writing to a client that left must be an error, not the end. Python ignores SIGPIPE
+            # at its own start; the frozen runtime's host does not.
+            before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         try:
             yield
         finally:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
+import subprocess
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +78,8 @@ class Served:
     port: int
     engine: Any
     stop: threading.Event = field(default_factory=threading.Event)
+    end: Callable[[], None] = lambda: None
+    """Ends the server and waits until its port is free."""
 
     @property
     def url(self) -> str:
@@ -117,31 +125,84 @@ def scripted() -> type[Scripted]:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts servers: ``serve(engine, **AppInfo fields)``."""
-    running: list[tuple[Served, threading.Thread, Any]] = []
+    """Starts servers: ``serve(engine, port=0, **AppInfo fields)``."""
+    running: list[Served] = []
 
-    def start(engine: Any, **fields: Any) -> Served:
-        listener = listen("127.0.0.1", 0)
+    def start(engine: Any, port: int = 0, **fields: Any) -> Served:
+        listener = listen("127.0.0.1", port)
         served = Served(listener.getsockname()[1], engine)
         about = {"name": "Test model", "version": "1.2.3", "instance": "0123456789abcdef"}
         app = create_app(engine, AppInfo(**{**about, **fields}), served.stop.is_set)
         server = make_server(app, listener)
-
-        def run() -> None:
-            run_server(server, served.stop.is_set)
-            server.close()
-
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run_server, args=(server, served.stop.is_set))
         thread.start()
-        running.append((served, thread, server))
+
+        def end() -> None:
+            if thread.is_alive():
+                served.stop.set()
+                server.pull_trigger()
+                thread.join()
+                for channel in list(server.active_channels.values()):
+                    channel.handle_close()
+                server.close()
+
+        served.end = end
+        running.append(served)
         return served
 
     yield start
-    for served, thread, server in running:
-        if not served.stop.is_set():
-            served.stop.set()
-            server.pull_trigger()
-        thread.join()
+    for served in running:
+        served.end()
+
+
+@dataclass(frozen=True)
+class RealServer:
+    """A built file that serves its model."""
+
+    port: int
+    process: subprocess.Popen[str]
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start_again(self) -> subprocess.CompletedProcess[str]:
+        """Start the same file once more, in the same way."""
+        return subprocess.run(
+            self.command, env=self.environment, capture_output=True, text=True, timeout=120,
+            check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def real_server(built_unix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """A built file, started by its own launcher with a cache of its own."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    # One thread: two that wait for each other stand still where other tests need the processors.
+    command = ("sh", str(built_unix), "--no-browser", "--port", "0", "-t", "1")
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        assert found, line
+        server = RealServer(int(found[1]), process, command, environment)
+        while _health(server.url) == 503:
+            time.sleep(0.05)
+        yield server
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def _health(url: str) -> int:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 @pytest.fixture

@@ -97,6 +97,20 @@ def test_an_end_in_the_middle_of_an_answer(start: Start) -> None:
     assert process.wait(WAIT) == 0
 
 
+def test_an_end_while_answers_wait_for_clients_that_left(start: Start) -> None:
+    """Writing to closed connections must not kill the process."""
+    process = start()
+    port = int(url_of(process).rsplit(":", 1)[1].rstrip("/"))
+    body = b'{"messages": [{"role": "user", "content": "Hi"}]}'
+    post = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as connection:
+        connection.sendall(post * 9)
+    assert end(process) == 0
+
+
 def test_a_signal_sent_twice_is_one(start: Start, tmp_path: Path) -> None:
     process = start()
     url_of(process)

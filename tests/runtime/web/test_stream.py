@@ -135,6 +135,17 @@ def test_leaving_also_ends_an_answer_that_is_not_streamed(serve: Any, scripted: 
     assert (server.engine.made, server.engine.outcome) == (3, "cancelled")
 
 
+def test_leaving_is_noticed_behind_requests_that_wait(serve: Any, scripted: Any) -> None:
+    server = serve(scripted(["x"] * 1000, stepped=True))
+    with server.connect() as connection:
+        connection.sendall(post(server.port) * 3)
+        server.engine.step()
+        while server.engine.made < 1:
+            threading.Event().wait(0.01)
+    assert server.engine.ended.wait(WAIT)
+    assert server.engine.outcome == "cancelled"
+
+
 def test_stopping_the_server_ends_its_answers(serve: Any, scripted: Any) -> None:
     server = serve(scripted(["x"] * 1000, stepped=True))
     with streaming(server) as (_, stream):
