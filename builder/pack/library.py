@@ -132,8 +132,8 @@ def runtime_sources() -> list[Source]:
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[Source]:
     for item in folder.iterdir():
-        if item.name == "__pycache__" or item.name.startswith("."):
-            continue
+        if item.name in ("__pycache__", "__main__.py") or item.name.startswith("."):
+            continue  # nothing starts the runtime of a file by `python -m`
         path = f"{prefix}/{item.name}"
         if item.is_dir():
             yield from _walk(item, path)
