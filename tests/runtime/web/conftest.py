@@ -181,7 +181,7 @@ def real_server(built_unix: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """A built file, started by its own launcher with a cache of its own."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
     # One thread: two that wait for each other stand still where other tests need the processors.
-    command = ("sh", str(built_unix), "--no-browser", "--port", "0", "-t", "1")
+    command = ("sh", str(built_unix), "--no-browser", "--port", "0", "-t", "1", "--temp", "0")
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -335,7 +335,7 @@ def test_the_newest_text_stays_in_view_unless_the_reader_scrolls(
 def test_the_real_thing(real_server: Any, open_page: OpenPage) -> None:
     """A built file, its model and its page: what README promises."""
     page = open_page(real_server.url)
-    ask(page, "What is the capital of France?")
+    ask(page, "What is the capital of France? One word.")
     expect(page.locator(".assistant")).to_contain_text("Paris")
     answered(page)
     expect(page.locator("#speed")).to_contain_text("a second")
