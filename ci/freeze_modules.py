@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -66,14 +67,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 on a difference")
     options = parser.parse_args()
-    text = "".join(f"{name}\n" for name in standard_modules())
+    header = f"# Written by ci/freeze_modules.py with Python {platform.python_version()}."
+    names = standard_modules()
     if options.check:
-        same = LIST.is_file() and LIST.read_text(encoding="utf-8") == text
-        print(f"{LIST.name} is {'up to date' if same else 'out of date'}")
-        return 0 if same else 1
-    LIST.write_text(text, encoding="utf-8")
-    print(f"wrote {LIST.name}: {text.count(chr(10))} modules")
+        return compare(header, names)
+    LIST.write_text("".join(f"{line}\n" for line in [header, *names]), encoding="utf-8")
+    print(f"wrote {LIST.name}: {len(names)} modules")
     return 0
+
+
+def compare(header: str, names: list[str]) -> int:
+    """Print differences. Another micro version may well need less, but never more."""
+    known_header, *known = LIST.read_text(encoding="utf-8").splitlines()
+    differences = [f"{LIST.name} lacks {name}" for name in sorted(set(names) - set(known))]
+    if header == known_header:
+        superfluous = sorted(set(known) - set(names))
+        differences += [f"{LIST.name} has {name}, which nothing imports" for name in superfluous]
+    print("\n".join(differences) or f"{LIST.name} is up to date")
+    return 1 if differences else 0
 
 
 def standard_modules() -> list[str]:

@@ -93,7 +93,8 @@ def module_list(python: str) -> tuple[str, ...]:
     file = resources.files(__package__).joinpath(f"modules-{python}.txt")
     if not file.is_file():
         raise PackError(f"there is no module list for Python {python}")
-    return tuple(file.read_text(encoding="utf-8").split())
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if not line.startswith("#"))
 
 
 def standard_library(modules: Iterable[str]) -> list[Source]:
