@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,30 +21,44 @@ from ..errors import NativeError
 from .library import Libraries
 from .log import Log
 
-_kept: list[object] = []  # callbacks that C holds for the life of the process
+
+class _Bound:
+    """The one binding of this process: libraries cannot be unloaded, nor backends loaded twice."""
+
+    api: Any = None
+    log: Log
+    callback: object  # C holds it for the life of the process
 
 
 def bind(libraries: Libraries, log: Log) -> Any:
-    """The module of llama.cpp's functions and structures; backends loaded, log redirected.
+    """The module of llama.cpp's functions and structures; backends loaded, log sent to ``log``.
 
-    May be called once a process. Raises NativeError when llama_cpp or a symbol is missing.
+    A second call gives the first one's module. Raises NativeError when llama_cpp or a symbol is
+    missing.
     """
-    api = _declarations(libraries)
+    _Bound.log = log
+    if _Bound.api is None:
+        _Bound.api = _bind(libraries)
+    return _Bound.api
+
+
+def _bind(libraries: Libraries) -> ModuleType:
+    api: Any = _declarations(libraries)
 
     @api.llama_log_callback  # type: ignore[untyped-decorator]
     def take(level: int, text: bytes, _user: object) -> None:
-        log.take(level, text or b"")
+        _Bound.log.take(level, text or b"")
 
-    _kept.append(take)
+    _Bound.callback = take
     api.llama_log_set(take, None)
     try:
         load_all = libraries.ggml.ggml_backend_load_all_from_path
     except AttributeError as error:
         raise NativeError(f"the native pack is of another llama.cpp version: {error}") from error
     load_all.argtypes, load_all.restype = [ctypes.c_char_p], None
-    load_all(str(libraries.folder).encode())  # ggml reads it as UTF-8 on every system
+    load_all(os.fsencode(libraries.folder))  # which is UTF-8 on Windows, as ggml wants it
     api.llama_backend_init()
-    return api
+    return api  # type: ignore[no-any-return]
 
 
 def _declarations(libraries: Libraries) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -127,7 +128,7 @@ def load_model(
     log.clear()
     if weights.split:
         # llama.cpp finds the other parts by the first one's name, so it needs a path.
-        handle = api.llama_model_load_from_file(str(weights.path).encode(), params)
+        handle = api.llama_model_load_from_file(os.fsencode(weights.path), params)
     else:
         with c_file(weights) as pointer:
             handle = api.llama_model_load_from_file_ptr(pointer, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -20,6 +21,7 @@ from ..format.manifest import MemberRecord
 
 _STALE_SECONDS = 24 * 3600
 _CHUNK = 1 << 20
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 def unpack_native(
@@ -123,7 +125,7 @@ def _extract(pack: BinaryIO | MemberReader, name: str, folder: Path) -> list[str
     try:
         with tarfile.open(fileobj=pack, mode="r|gz") as tar:
             for entry in tar:
-                if not entry.isreg() or Path(entry.name).name != entry.name or "\\" in entry.name:
+                if not entry.isreg() or not _PLAIN_NAME.fullmatch(entry.name):
                     raise ArchiveError(f"{name} holds {entry.name!r}, which is no plain file name")
                 source = tar.extractfile(entry)
                 assert source is not None

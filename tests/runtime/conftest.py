@@ -49,6 +49,7 @@ def write_archive(
     """Write a file with the given members, config.json and a manifest that is true of them."""
     head = f"#!/bin/sh\n# a launcher\n{boot_table}".encode().ljust(HEAD_SIZE, b"\n")
     members = {**members, "config.json": json.dumps(config or {}).encode()}
+    path.parent.mkdir(exist_ok=True)
     with path.open("wb") as out, zipfile.ZipFile(out, "w") as archive:
         out.write(head)
         records = []
@@ -101,7 +102,6 @@ def _add(out: Any, archive: zipfile.ZipFile, name: str, data: bytes) -> dict[str
 
 
 SMALL = {
-    "runtime/linux-x64.tar.gz": b"not really a pack" * 400,
     "native/linux-x64-cpu.tar.gz": native_pack({"libone.so": b"1" * 5000, "libtwo.so": b"2"}),
     "licenses/one.txt": b"A licence.",
     "model/m.gguf": b"GGUF" + bytes(3000),
