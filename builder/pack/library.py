@@ -132,7 +132,7 @@ def runtime_sources() -> list[Source]:
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[Source]:
-    for item in folder.iterdir():
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
         if item.name in ("__pycache__", "__main__.py") or item.name.startswith("."):
             continue  # nothing starts the runtime of a file by `python -m`
         path = f"{prefix}/{item.name}"
