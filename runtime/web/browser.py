@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import webbrowser
 from collections.abc import Mapping
 from shutil import which
 
@@ -34,6 +33,8 @@ def open_browser(url: str) -> threading.Thread:
 def _open(url: str) -> None:
     if not can_open(sys.platform, os.environ):
         return
+    import webbrowser  # after the server is up: it takes its time
+
     try:
         opener = which("xdg-open")
         if sys.platform == "win32":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 
 from ..engine.engine import Engine
@@ -73,7 +73,7 @@ def answer(
     except BaseException:
         done()
         raise
-    head = openai.Answer(f"chatcmpl-{uuid.uuid4().hex}", model, int(time.time()))
+    head = openai.Answer(f"chatcmpl-{secrets.token_hex(16)}", model, int(time.time()))
 
     def finish() -> None:
         cancel.set()

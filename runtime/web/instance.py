@@ -7,7 +7,6 @@ another. So whoever reads it asks that port for /health and compares the instanc
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import secrets
@@ -147,6 +146,8 @@ def _read(state_file: Path) -> Instance | None:
 
 
 def _health(instance: Instance) -> dict[str, Any]:
+    import http.client  # needed by a second start only
+
     connection = http.client.HTTPConnection(instance.host, instance.port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", "/health")
