@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llamafile_runtime.format.config import PackedConfig, config_to_json
@@ -81,6 +81,7 @@ class BuildResult:
 def build(request: BuildRequest, console: Console) -> BuildResult:
     """Make one file. Raises BuilderError; then nothing new is left on disk but cached parts."""
     model = open_model(request.model, console, offline=request.offline)
+    request = _with_defaults(request, model)
     preflight = check_model(model, request.config)
     for warning in preflight.warnings:
         console.warn(warning)
@@ -121,6 +122,13 @@ def build(request: BuildRequest, console: Console) -> BuildResult:
         seconds=time.monotonic() - started,
         windows_launcher=launcher,
     )
+
+
+def _with_defaults(request: BuildRequest, model: ModelInput) -> BuildRequest:
+    """The request with what suits a named model, where the user said nothing."""
+    if request.config.system_prompt is not None or model.system_prompt is None:
+        return request
+    return replace(request, config=replace(request.config, system_prompt=model.system_prompt))
 
 
 def _output_path(request: BuildRequest, model: ModelInput) -> Path:

@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamafile_runtime.format.gguf import GGUF, GGUFError, SeekableFile, read_gguf
@@ -27,8 +27,8 @@ class ModelInput:
     """A model that was found and whose header was read.
 
     ``name`` is its file name inside the archive, ``size`` its GGUF bytes, ``open`` gives a fresh
-    reader of them. ``source`` says where it came from and ``title`` what it is called, where the
-    builder knows; ``paths`` are the files that are read, which the output must not be.
+    reader of them. ``source`` says where it came from, ``title`` what it is called and
+    ``system_prompt`` what suits it, where the builder knows; ``paths`` are the files that are read, which the output must not be.
     """
 
     name: str
@@ -38,6 +38,7 @@ class ModelInput:
     paths: tuple[Path, ...]
     source: str | None = None
     title: str | None = None
+    system_prompt: str | None = None
 
 
 def open_model(spec: str | None, console: Console, *, offline: bool = False) -> ModelInput:
@@ -52,7 +53,12 @@ def open_model(spec: str | None, console: Console, *, offline: bool = False) -> 
     if not path.exists():
         if str(path) in NAMED_MODELS:
             named = fetch_named(str(path), console, offline=offline)
-            return _from_zip(named.path, title=named.title, source=named.source)
+            return replace(
+                _from_zip(named.path),
+                source=named.source,
+                title=named.model.title,
+                system_prompt=named.model.system_prompt,
+            )
         raise UsageError(
             f"there is no model {path}: name a .gguf file, or one of: {', '.join(NAMED_MODELS)}"
         )
@@ -82,7 +88,7 @@ def _from_gguf(path: Path) -> ModelInput:
     )
 
 
-def _from_zip(path: Path, *, title: str | None = None, source: str | None = None) -> ModelInput:
+def _from_zip(path: Path) -> ModelInput:
     info = find_gguf(path)
     with closing(MemberReader(path, info)) as file:
         header = _read_header(Path(info.filename), file, info.file_size)
@@ -91,9 +97,7 @@ def _from_zip(path: Path, *, title: str | None = None, source: str | None = None
             f"{info.filename} in {path} is one part of a split model; unpack all parts"
         )
     name = safe_name(Path(info.filename).name)
-    return ModelInput(
-        name, info.file_size, header, lambda: MemberReader(path, info), (path,), source, title
-    )
+    return ModelInput(name, info.file_size, header, lambda: MemberReader(path, info), (path,))
 
 
 def _read_header(path: Path, file: SeekableFile, size: int) -> GGUF:

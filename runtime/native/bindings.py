@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import NativeError
+from .backends import load_backends
 from .library import Libraries
 from .log import Log
 
@@ -51,12 +51,7 @@ def _bind(libraries: Libraries) -> ModuleType:
 
     _Bound.callback = take
     api.llama_log_set(take, None)
-    try:
-        load_all = libraries.ggml.ggml_backend_load_all_from_path
-    except AttributeError as error:
-        raise NativeError(f"the native pack is of another llama.cpp version: {error}") from error
-    load_all.argtypes, load_all.restype = [ctypes.c_char_p], None
-    load_all(os.fsencode(libraries.folder))  # which is UTF-8 on Windows, as ggml wants it
+    load_backends(libraries)
     api.llama_backend_init()
     return api  # type: ignore[no-any-return]
 
