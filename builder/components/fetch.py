@@ -25,7 +25,7 @@ from .stream import CountingReader
 
 _ATTEMPTS = 5
 _TAR = (".tar.gz", ".tgz")
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _AS_IT_IS = {"Accept-Encoding": "identity"}  # in a compressed transfer, ranges count other bytes
 
 # What a connection that breaks off looks like to each of the readers used here. A second try may

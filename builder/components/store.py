@@ -10,9 +10,10 @@ import contextlib
 import hashlib
 import tarfile
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -61,13 +62,26 @@ class ComponentStore:
         missing.sort(key=transfer_size, reverse=True)  # so that the last to end is a short one
         total = sum(transfer_size(component) for component in missing)
         with self._progress("Fetching components", total) as advance:
-            fetcher = Fetcher(self._root / "partial", self._has, self._put, advance)
-            pool = ThreadPoolExecutor(_PARALLEL)
-            try:
-                for future in [pool.submit(fetcher.fetch, component) for component in missing]:
-                    future.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+            self._fetch(missing, advance)
+
+    def _fetch(self, components: list[Component], advance: Callable[[int], None]) -> None:
+        stopped = threading.Event()
+
+        def advance_or_stop(count: int) -> None:
+            if stopped.is_set():
+                raise StoreError("stopped, since another download failed")
+            advance(count)
+
+        fetcher = Fetcher(self._root / "partial", self._has, self._put, advance_or_stop)
+        pool = ThreadPoolExecutor(_PARALLEL)
+        try:
+            for done in as_completed([pool.submit(fetcher.fetch, c) for c in components]):
+                done.result()
+        except BaseException:  # Ctrl-C, too, must not wait for the other downloads to end
+            stopped.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def check(self, components: Iterable[Component]) -> list[Component]:
         """Hash every blob again, drop the damaged ones, and return their components."""

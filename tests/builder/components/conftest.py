@@ -9,6 +9,7 @@ import json
 import os
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -28,7 +29,8 @@ class Registry:
 
     ``ranges`` says whether it knows HTTP ranges, ``html`` whether its index speaks HTML only.
     ``cuts`` holds, for the next answers with a file, after how many bytes the connection breaks;
-    ``statuses`` the status of the next answers, in place of the file.
+    ``statuses`` the status of the next answers, in place of the file. ``slow`` names a file that
+    is served at 3 MB/s.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class Registry:
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     delay: threading.Event | None = None
+    slow: str | None = None
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     port: int = 0
 
@@ -113,11 +116,19 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", content_range)
         self.end_headers()
         try:
-            self.wfile.write(data[:cut])
+            self.send(data[:cut])
         except ConnectionError:
             self.close_connection = True
         if cut is not None:
             self.close_connection = True
+
+    def send(self, data: bytes) -> None:
+        if not self.path.endswith(self.server.registry.slow or "/"):
+            self.wfile.write(data)
+            return
+        for start in range(0, len(data), 1 << 16):
+            self.wfile.write(data[start : start + (1 << 16)])
+            time.sleep(0.02)
 
     def log_message(self, *arguments: object) -> None:
         pass

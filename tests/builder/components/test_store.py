@@ -230,6 +230,27 @@ def test_two_processes_fetch_once(
     assert len(starts) == len(registry.asked_for(sample.component.file))
 
 
+def test_one_failure_ends_the_other_downloads(
+    registry: Any,
+    make_store: MakeStore,
+    make_component: Callable[..., Component],
+    tmp_path: Path,
+) -> None:
+    data = bytes(6_000_000)
+    slow = make_component("slow.bin", data)
+    gone = make_component("gone.tgz", b"1", registry="npm", name="gone")
+    registry.files["slow.bin"] = data
+    registry.slow = "slow.bin"
+    with pytest.raises(FetchError, match=r"gone\.tgz"):
+        make_store().ensure([gone, slow])
+    partial = tmp_path / "store" / "partial" / slow.sha256
+    assert not partial.exists() or partial.stat().st_size < len(data)
+    assert make_store().missing([slow]) == [slow]
+    registry.slow = None
+    make_store().ensure([slow])
+    assert make_store().path(slow).read_bytes() == data
+
+
 def test_progress_adds_up(registry: Any, make_store: MakeStore, sample: Any) -> None:
     registry.files[sample.component.file] = sample.data
     told: list[int] = []
