@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -103,8 +105,13 @@ def build(request: BuildRequest, console: Console) -> BuildResult:
             records = write_archive(out, head, members, make_manifest, advance)
         _check_packs(parts, records)
         if request.verify:
-            with console.progress(f"Checking {output.name}", size) as advance:
-                verify_archive(temporary, advance)
+            with (
+                ThreadPoolExecutor(1) as pool,
+                console.progress(f"Checking {output.name}", size) as advance,
+            ):
+                flushing = pool.submit(os.fsync, out.fileno())
+                verify_archive(temporary, advance, models_by_crc=True)
+                flushing.result()
     if launcher:
         with replacing(launcher) as (out, _):
             out.write(windows_launcher())

@@ -27,8 +27,9 @@ class ModelInput:
     """A model that was found and whose header was read.
 
     ``name`` is its file name inside the archive, ``size`` its GGUF bytes, ``open`` gives a fresh
-    reader of them. ``source`` says where it came from, ``title`` what it is called and
-    ``system_prompt`` what suits it, where the builder knows; ``paths`` are the files that are read, which the output must not be.
+    reader of them; ``paths`` are the files that are read, which the output must not be. ``source``
+    says where it came from, ``title`` what it is called and ``system_prompt`` what suits it, where
+    the builder knows.
     """
 
     name: str

@@ -25,7 +25,8 @@ def run(tmp_path: Path) -> Run:
     def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "llamafile_build", *arguments],
-            cwd=work, capture_output=True, text=True, check=False, env={**os.environ, **environment},
+            cwd=work, capture_output=True, text=True, check=False,
+            env={**os.environ, **environment},
         )  # fmt: skip
 
     return call

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import provision
 import pytest
+
 from llamafile_build.console import Console
 from llamafile_build.errors import InputError
 from llamafile_build.model.source import ModelInput, open_model
