@@ -14,7 +14,7 @@ import pytest
 # DLLs of every Windows 10, the Universal C Runtime's "api-ms-win-crt-*" among them.
 SYSTEM = {
     "advapi32.dll", "bcrypt.dll", "iphlpapi.dll", "kernel32.dll", "ole32.dll", "oleaut32.dll",
-    "user32.dll", "version.dll", "ws2_32.dll",
+    "rpcrt4.dll", "user32.dll", "version.dll", "ws2_32.dll",
 }  # fmt: skip
 
 Files = dict[str, bytes]
