@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -56,8 +55,4 @@ def _without_archive(arguments: list[str]) -> int:
 
 def _fail(name: str, sentence: str) -> int:
     print(f"{name}: error: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
-    if os.environ.get("LLAMAFILE_TRACE"):
-        import traceback
-
-        traceback.print_exc()
     return 1

@@ -165,12 +165,14 @@ class Engine:
     def close(self) -> None:
         """End the running request and free the model. Safe to call twice.
 
-        A request whose events nobody takes any more does not end: then the model stays in memory
-        until the process ends.
+        What does not end in a few seconds stays in memory until the process ends: a request
+        whose events nobody takes any more, or a slow disk from which the model is read.
         """
         self._closing.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_CLOSE_SECONDS)
+            if self._thread.is_alive():
+                return
         if self._turn.acquire(timeout=_CLOSE_SECONDS):
             loaded, self._loaded = self._loaded, None
             if loaded is not None:
