@@ -101,7 +101,11 @@ def _output_options(command: F) -> F:
     return click.option("-q", "--quiet", is_flag=True, help="Print errors only.")(command)
 
 
-@click.group(invoke_without_command=True, epilog=_EPILOG)
+@click.group(
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "-m",
     "--model",

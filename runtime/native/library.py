@@ -11,6 +11,10 @@ from pathlib import Path
 
 from ..errors import NativeError
 
+# What the packs' libraries need of the system. Their RUNPATH is "$ORIGIN:", and its empty part is
+# the current folder: whatever lies there under one of these names would be loaded and run. Loaded
+# by name before them, the system's own are already there when the linker looks.
+_LINUX_SYSTEM = ("libm.so.6", "libgcc_s.so.1", "libstdc++.so.6")
 _MSVC_RUNTIME = ("vcruntime140.dll", "vcruntime140_1.dll", "msvcp140.dll")
 
 
@@ -35,6 +39,9 @@ def load_libraries(folder: Path) -> Libraries:
         os.add_dll_directory(str(folder))
         for name in _MSVC_RUNTIME:
             _load_msvc_runtime(name)
+    elif sys.platform == "linux":
+        for name in _LINUX_SYSTEM:
+            _load_system(name)
     loaded = {stem: _load(folder / name) for stem, name in paths.items()}
     return Libraries(folder, loaded["ggml"], loaded["llama"])
 
@@ -64,17 +71,24 @@ def _load(path: Path) -> ctypes.CDLL:
         raise NativeError(_advice(path, str(error))) from error
 
 
+def _load_system(name: str) -> None:
+    try:
+        ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise NativeError(_advice(Path(name), str(error))) from error
+
+
 def _advice(path: Path, reason: str) -> str:
     if "GLIBC_" in reason:
         return f"this system's C library is too old for llama.cpp (glibc 2.34 is needed): {reason}"
-    if "GLIBCXX_" in reason or "libstdc++" in reason:
+    if "GLIBCXX_" in reason or "libstdc++" in reason or "libgcc_s" in reason:
         return f"llama.cpp needs the GNU C++ library: install or update libstdc++6 ({reason})"
     return f"{path.name} cannot be loaded: {reason}"
 
 
 def _load_msvc_runtime(name: str) -> None:
     """Load one file of the Microsoft C++ runtime, from the runtime pack or else the system."""
-    path = Path(sys.executable).parent / "lib" / name
+    path = Path(sys.executable).parent / name
     try:
         ctypes.CDLL(str(path) if path.is_file() else name)
     except OSError as error:

@@ -183,3 +183,12 @@ def test_odd_places_and_names(
     assert "Paris" in ask(["./link"], environment, cwd=tmp_path)
     path = {**environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     assert "Paris" in ask(["link"], path)
+
+
+def test_libraries_in_the_current_folder_are_not_loaded(
+    built_file: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The packs' RUNPATH has an empty part, which means the current folder."""
+    for name in ("libstdc++.so.6", "libgcc_s.so.1", "libm.so.6"):
+        (tmp_path / name).write_bytes(b"this is no library: loading it fails")
+    assert "Paris" in ask(["sh", str(built_file)], environment, cwd=tmp_path)
