@@ -9,6 +9,7 @@ import stat
 import sys
 
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|.)", re.DOTALL)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SIMPLE = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
 
 
@@ -48,6 +49,14 @@ def unescape(text: str) -> str:
             out += _SIMPLE.get(code, match[0]).encode("utf-8", "replace")
     out += text[position:].encode("utf-8", "replace")
     return out.decode("utf-8", "replace")
+
+
+def harmless(text: str) -> str:
+    """Text for a terminal: a model must not move its cursor, set its title or fill its clipboard.
+
+    Control characters but newline and tab become U+FFFD.
+    """
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def stdin_is_redirected() -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
 
+from .console import harmless
 from .engine.engine import Engine
 from .engine.request import Event, Finish
 
@@ -31,8 +32,12 @@ def complete(engine: Engine, prompt: str) -> int:
 
 
 def show(events: Generator[Event]) -> Finish:
-    """Write pieces as they come, a newline at the end unless the text has one."""
+    """Write pieces as they come, a newline at the end unless the text has one.
+
+    A file or a pipe gets the model's text as it is, a terminal without control characters.
+    """
     text = ""
+    clean = harmless if sys.stdout.isatty() else str
     with closing(events):  # if writing fails, the request must end before the engine is closed
         for event in events:
             if isinstance(event, Finish):
@@ -41,7 +46,7 @@ def show(events: Generator[Event]) -> Finish:
                     sys.stdout.flush()
                 return event
             text = event.text
-            sys.stdout.write(text)
+            sys.stdout.write(clean(text))
             sys.stdout.flush()
     raise AssertionError("a request ends with Finish")
 

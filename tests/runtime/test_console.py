@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llamafile_runtime.console import unescape
+from llamafile_runtime.console import harmless, unescape
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,10 @@ from llamafile_runtime.console import unescape
 )
 def test_unescape(text: str, meaning: str) -> None:
     assert unescape(text) == meaning
+
+
+def test_a_model_cannot_steer_the_terminal() -> None:
+    steering = "\x1b]52;c;aGk=\x07a\x1b[2Jb\rc\x9b31md\te\nf\x7f"
+    shown = harmless(steering)
+    assert shown == "\ufffd]52;c;aGk=\ufffda\ufffd[2Jb\ufffdc\ufffd31md\te\nf\ufffd"
+    assert harmless("Grüße, 世界 👋\n") == "Grüße, 世界 👋\n"
