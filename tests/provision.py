@@ -6,14 +6,18 @@ skipped and names it; with CI set in the environment it fails instead.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 import pytest
+from filelock import FileLock
 
 PACKAGES = {
     # command → Debian package
@@ -68,6 +72,7 @@ def install(packages: list[str]) -> None:
     update_lists()
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    command.append("-oDPkg::Lock::Timeout=600")
     if "wine" in packages:
         command.append("wine64")
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
@@ -86,12 +91,21 @@ def arm64_root() -> Path:
     """
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         unavailable("an arm64 root needs apt-get and dpkg-deb (Debian, Ubuntu)")
-    root = CACHE / "arm64-root"
-    if (root / "complete").exists():
-        return root
-    state = CACHE / "arm64-apt"
-    for folder in (state / "lists" / "partial", state / "debs" / "partial", root):
-        folder.mkdir(parents=True, exist_ok=True)
+    sources = Path("/etc/os-release").read_bytes() + " ".join(ARM64_PACKAGES).encode()
+    root = CACHE / f"arm64-root-{hashlib.sha256(sources).hexdigest()[:8]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_suffix(".lock")):  # test runs beside each other share the cache
+        if not (root / "complete").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            make_arm64_root(root)
+    return root
+
+
+def make_arm64_root(root: Path) -> None:
+    """Download and unpack the packages into ``root``, which does not exist yet."""
+    state = root / "apt"
+    for folder in (state / "lists" / "partial", state / "debs" / "partial"):
+        folder.mkdir(parents=True)
     (state / "status").touch()
     options = [
         "-oAPT::Architecture=arm64", "-oAPT::Architectures=arm64",
@@ -108,21 +122,42 @@ def arm64_root() -> Path:
         (root / "bin" / "sh").symlink_to("dash")
     for folder in ("tmp", "proc", "dev", "root"):
         (root / folder).mkdir(exist_ok=True)
+    shutil.rmtree(state)
     (root / "complete").touch()
-    return root
 
 
-def wine_prefix() -> Path:
-    """A Wine prefix for the tests, made once."""
+@contextlib.contextmanager
+def wine_prefix() -> Iterator[Path]:
+    """A Wine prefix, made once and shared by the runs of this user.
+
+    The last run that ends stops Wine and removes what built files unpacked there, so that the
+    next one sees first starts.
+    """
+    import fcntl  # not on Windows, where this module must load, too
+
     prefix = CACHE / "wine"
-    if not (prefix / "system.reg").exists():
-        prefix.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["wine", "wineboot", "--init"], env=wine_environment(prefix), check=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300,
-        )  # fmt: skip
-        subprocess.run(["wineserver", "-w"], env=wine_environment(prefix), check=False)
-    return prefix
+    prefix.mkdir(parents=True, exist_ok=True)
+    environment = wine_environment(prefix)
+    with prefix.with_suffix(".lock").open("w") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        with FileLock(prefix.with_suffix(".making")):
+            if not (prefix / "system.reg").exists():
+                subprocess.run(
+                    ["wine", "wineboot", "--init"], env=environment, check=True,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300,
+                )  # fmt: skip
+                subprocess.run(["wineserver", "-w"], env=environment, check=False)
+        yield prefix
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            subprocess.run(["wineserver", "-k"], env=environment, check=False)
+            for unpacked in wine_caches(prefix):
+                shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def wine_caches(prefix: Path) -> list[Path]:
+    """The cache roots that built files have made in the prefix."""
+    return list(prefix.glob("drive_c/users/*/AppData/Local/llamafile-build"))
 
 
 def wine_environment(prefix: Path) -> dict[str, str]:

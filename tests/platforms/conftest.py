@@ -19,6 +19,8 @@ import pytest
 # as another process wants one of two cores.
 ONE_THREAD = ("-t", "1")
 QUESTION = "<|im_start|>user\\nWhat is the capital of France?<|im_end|>\\n<|im_start|>assistant\\n"
+# The one in the model's chat template makes this small model talk in loops.
+SYSTEM_PROMPT = "You are a helpful assistant."
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Damage is found and named; the same inputs give the same bytes."""
 
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,11 +74,14 @@ def test_a_flipped_byte_between_members_is_found(
     for offset in (300, 0x4100, 65000, first.header_offset - 1, first.header_offset + 2):
         flip(scratch, offset)
         done = subprocess.run(
-            ["python3", "-m", "llamafile_build", "verify", str(scratch)],
+            [sys.executable, "-m", "llamafile_build", "verify", str(scratch)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         flip(scratch, offset)
         assert done.returncode == 1, offset
+        said = "the head" if offset < 0x10000 else first.filename
+        assert said in done.stderr, (offset, done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
 @pytest.mark.parametrize("keep", [100_000, 30_000_000, -1])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ONE_THREAD, QUESTION, Server
+from .conftest import ONE_THREAD, QUESTION, SYSTEM_PROMPT, Server
 
 pytestmark = [
     pytest.mark.e2e,
@@ -20,9 +20,6 @@ pytestmark = [
         reason="needs Linux on x86-64",
     ),
 ]
-
-# The one in the model's chat template makes this small model talk in loops.
-SYSTEM_PROMPT = "You are a helpful assistant."
 
 SHELLS = {
     "sh": ["sh"],
@@ -95,6 +92,34 @@ def test_model_is_mapped_from_the_file_itself(
     largest = max(path.stat().st_size for path in cache.rglob("*") if path.is_file())
     assert largest < smollm2.stat().st_size / 4
     assert not [line for line in maps.splitlines() if "(deleted)" in line and "memfd" in line]
+
+
+def test_nothing_the_size_of_the_model_is_written(
+    built_file: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    places = {name: tmp_path / name for name in ("HOME", "TMPDIR", "work")}
+    for folder in places.values():
+        folder.mkdir()
+    environment = {**os.environ, **{name: str(places[name]) for name in ("HOME", "TMPDIR")}}
+    for name in ("XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):
+        environment.pop(name, None)
+    assert "Paris" in ask(["sh", str(built_file)], environment, cwd=places["work"])
+    sizes = {path: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
+    assert max(sizes.values()) < smollm2.stat().st_size / 4
+    assert not list(places["TMPDIR"].iterdir())
+    assert not list(places["work"].iterdir())
+
+
+def test_an_unpacked_file_writes_next_to_nothing(
+    built_file: Path, serve: Callable[..., Server], smollm2: Path
+) -> None:
+    """Neither by files nor by pipes or sockets, wherever they are."""
+    serve(built_file)  # unpacks, if no other test did
+    server = serve(built_file)
+    counts = Path(f"/proc/{server.process.pid}/io").read_text()
+    moved = dict(line.split(": ") for line in counts.splitlines())
+    assert int(moved["wchar"]) < 1 << 20
+    assert int(moved["rchar"]) < smollm2.stat().st_size / 2
 
 
 def test_second_start_unpacks_nothing(built_file: Path, environment: dict[str, str]) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
-from provision import CACHE
+from openai import OpenAI
+from provision import wine_caches
 
-from .conftest import ONE_THREAD, QUESTION
+from .conftest import ONE_THREAD, QUESTION, SYSTEM_PROMPT, free_port, wait_healthy
 
 pytestmark = pytest.mark.e2e
 
@@ -53,7 +55,36 @@ def test_windows_answers(windows_file: Path, wine: dict[str, str]) -> None:
     done = run_wine(windows_file, wine, "-p", QUESTION, "--temp", "0", *ONE_THREAD)
     assert "Paris" in done.stdout, done.stderr
     assert "started by Wine" in done.stderr
-    assert CACHE.exists()
+    unpacked = wine_caches(Path(wine["WINEPREFIX"]))
+    assert [path for cache in unpacked for path in cache.rglob("native/*/ggml-cpu-*.dll")]
+
+
+@pytest.mark.wine
+def test_windows_serves(windows_file: Path, wine: dict[str, str]) -> None:
+    port = free_port()
+    command = ["wine", str(windows_file), "--no-browser", "--port", str(port), *ONE_THREAD]
+    process = subprocess.Popen(
+        command, env=wine, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_healthy(url, process)
+        client = OpenAI(base_url=f"{url}/v1", api_key="none")
+        stream = client.chat.completions.create(
+            model=client.models.list().data[0].id, stream=True, temperature=0, max_tokens=60,
+            messages=[
+                {"role": "system", "content": SYSTEM_PROMPT},
+                {"role": "user", "content": "What is the capital of France?"},
+            ],
+        )  # fmt: skip
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+        assert "Paris" in "".join(pieces)
+        with urllib.request.urlopen(url) as page:
+            assert b"<!doctype html>" in page.read().lower()
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.mark.wine
