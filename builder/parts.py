@@ -15,7 +15,7 @@ from llamafile_runtime.format.manifest import ComponentRecord
 from llamafile_runtime.format.targets import Target
 
 from .components import Component, ComponentStore, Lock, load_lock
-from .components.fetch import blobs_of
+from .components.lock import blobs_of
 from .console import Console
 from .errors import BuilderError
 from .pack.library import runtime_sources

@@ -13,8 +13,9 @@ from isal import isal_zlib
 
 from ..errors import InputError
 
-_CHUNK = 4 << 20
-_CHUNKS_IN_FLIGHT = 3
+# A chunk stays in the processor's cache between reading, hashing and writing it.
+_CHUNK = 1 << 20
+_CHUNKS_IN_FLIGHT = 4
 
 Progress = Callable[[int], None]
 """Told the number of bytes that were handled since the last call."""
@@ -40,34 +41,51 @@ class Digests:
     sha256: str
 
 
-def copy_digesting(source: ByteSource, sink: ByteSink, size: int, progress: Progress) -> Digests:
-    """Copy exactly ``size`` bytes and return their digests.
+class Copier:
+    """Copies members one after the other, through the same few buffers.
 
     SHA-256 is the slowest step, so it has a thread of its own; reading, CRC-32 and writing go on
-    beside it. Raises InputError when the source ends early or holds more than ``size`` bytes.
+    beside it. Use it as a context manager.
     """
-    sha256 = hashlib.sha256()
-    crc32 = 0
-    done = 0
-    free = [memoryview(bytearray(min(_CHUNK, max(size, 1)))) for _ in range(_CHUNKS_IN_FLIGHT)]
-    hashing: deque[tuple[Future[None], memoryview]] = deque()
-    with ThreadPoolExecutor(1) as pool:
+
+    def __init__(self) -> None:
+        self._buffers = [memoryview(bytearray(_CHUNK)) for _ in range(_CHUNKS_IN_FLIGHT)]
+        self._pool = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Copier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def copy(self, source: ByteSource, sink: ByteSink, size: int, progress: Progress) -> Digests:
+        """Copy exactly ``size`` bytes and return their digests.
+
+        Raises InputError when the source ends early or holds more than ``size`` bytes.
+        """
+        sha256 = hashlib.sha256()
+        crc32 = 0
+        done = 0
+        free = list(self._buffers)
+        hashing: deque[tuple[Future[None], memoryview]] = deque()
         while done < size:
             if not free:
                 future, buffer = hashing.popleft()
                 future.result()
                 free.append(buffer)
             whole = free.pop()
-            chunk = whole[: min(len(whole), size - done)]
+            chunk = whole[: min(_CHUNK, size - done)]
             _fill(source, chunk, done, size)
-            hashing.append((pool.submit(sha256.update, chunk), whole))
+            hashing.append((self._pool.submit(sha256.update, chunk), whole))
             crc32 = isal_zlib.crc32(chunk, crc32)
             sink.write(chunk)
             done += len(chunk)
             progress(len(chunk))
-    if source.readinto(memoryview(bytearray(1))):
-        raise InputError("the model file grew while it was being read; build again")
-    return Digests(crc32, sha256.hexdigest())
+        for future, _ in hashing:
+            future.result()
+        if source.readinto(memoryview(bytearray(1))):
+            raise InputError("the model file grew while it was being read; build again")
+        return Digests(crc32, sha256.hexdigest())
 
 
 def _fill(source: ByteSource, chunk: memoryview, done: int, size: int) -> None:

@@ -17,7 +17,7 @@ from llamafile_runtime.format.layout import MANIFEST_NAME
 from llamafile_runtime.format.manifest import MemberRecord
 
 from ..errors import BuilderError
-from .copy import ByteSource, Progress, copy_digesting
+from .copy import ByteSource, Copier, Progress
 from .layout import Placed, Planned, place
 from .records import Entry, central_directory, local_header
 
@@ -66,20 +66,22 @@ def write_archive(
     out.write(head)
     entries: list[Entry] = []
     records: list[MemberRecord] = []
-    with _early_writeback(out) as wrote:
+    with _early_writeback(out) as wrote, Copier() as copier:
 
         def advance(count: int) -> None:
             wrote(count)
             progress(count)
 
         for spot, member in zip(placed, members, strict=True):
-            entry, record = _write_member(out, spot, member, advance)
+            entry, record = _write_member(out, spot, member, copier, advance)
             entries.append(entry)
             records.append(record)
     manifest = make_manifest(tuple(records))
     start = placed[-1].end if placed else len(head)
     last = place([Planned(MANIFEST_NAME, len(manifest))], start)[0]
-    entries.append(_write_member(out, last, bytes_member(MANIFEST_NAME, manifest), progress)[0])
+    with Copier() as copier:
+        member = bytes_member(MANIFEST_NAME, manifest)
+        entries.append(_write_member(out, last, member, copier, progress)[0])
     out.seek(last.end)
     out.write(central_directory(entries, last.end))
     return tuple(records)
@@ -113,13 +115,13 @@ def replacing(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 
 def _write_member(
-    out: BinaryIO, spot: Placed, member: MemberSource, progress: Progress
+    out: BinaryIO, spot: Placed, member: MemberSource, copier: Copier, progress: Progress
 ) -> tuple[Entry, MemberRecord]:
     # The header holds the CRC-32, which is known only afterwards: it is written last.
     out.seek(spot.data_offset)
     source = member.open()
     try:
-        digests = copy_digesting(source, out, spot.size, progress)
+        digests = copier.copy(source, out, spot.size, progress)
     finally:
         source.close()
     entry = Entry(spot.name, spot.size, digests.crc32, spot.header_offset)

@@ -18,13 +18,13 @@ from filelock import FileLock
 from remotezip import RemoteZip, RemoteZipError
 
 from ..errors import BuilderError
-from .lock import Component, Member
+from .lock import TAR_ENDINGS, Component, Member, blobs_of, transfer_size
 from .net import TIMEOUT, open_session
 from .registry import Location, locate
 from .stream import CountingReader
 
 _ATTEMPTS = 5
-_TAR = (".tar.gz", ".tgz")
+
 _CHUNK = 1 << 16
 _AS_IT_IS = {"Accept-Encoding": "identity"}  # in a compressed transfer, ranges count other bytes
 
@@ -91,7 +91,7 @@ class Fetcher:
     def _fetch_from(self, component: Component, location: Location) -> None:
         if component.mode == "file":
             self._put(component.sha256, self._fetch_whole(component, location))
-        elif component.file.endswith(_TAR):
+        elif component.file.endswith(TAR_ENDINGS):
             self._fetch_tar_members(component, location)
         else:
             self._fetch_zip_members(component, location)
@@ -177,20 +177,6 @@ class Fetcher:
         if hashlib.sha256(data).hexdigest() != member.sha256:
             raise FetchError(_wrong_digest(f"{member.path} of {component.file}"))
         self._put(member.sha256, data)
-
-
-def blobs_of(component: Component) -> tuple[Member, ...]:
-    """What the cache keeps of a component: its file, or its members."""
-    if component.mode == "file":
-        return (Member(component.file, component.size, component.sha256),)
-    return component.members
-
-
-def transfer_size(component: Component) -> int:
-    """About how many bytes fetching takes: a tar has to be read from its start."""
-    if component.mode == "file" or component.file.endswith(_TAR):
-        return component.size
-    return sum(member.size for member in component.members)
 
 
 def _wrong_digest(what: str) -> str:

@@ -13,6 +13,7 @@ from ..errors import BuilderError
 
 Registry = Literal["pypi", "npm"]
 Mode = Literal["file", "members"]
+TAR_ENDINGS = (".tar.gz", ".tgz")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -90,6 +91,20 @@ class Lock:
     def pythons(self) -> tuple[str, ...]:
         """The Python minor versions that runtime packs can be made for."""
         return tuple(sorted({c.python for c in self.components if c.python}))
+
+
+def blobs_of(component: Component) -> tuple[Member, ...]:
+    """What the cache keeps of a component: its file, or its members."""
+    if component.mode == "file":
+        return (Member(component.file, component.size, component.sha256),)
+    return component.members
+
+
+def transfer_size(component: Component) -> int:
+    """About how many bytes fetching takes: a tar has to be read from its start."""
+    if component.mode == "file" or component.file.endswith(TAR_ENDINGS):
+        return component.size
+    return sum(member.size for member in component.members)
 
 
 def load_lock() -> Lock:

@@ -18,8 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..errors import BuilderError
-from .fetch import Fetcher, blobs_of, transfer_size
-from .lock import Component, Member
+from .lock import TAR_ENDINGS, Component, Member, blobs_of, transfer_size
 
 _PARALLEL = 6
 _CHUNK = 1 << 20
@@ -72,6 +71,8 @@ class ComponentStore:
                 raise StoreError("stopped, since another download failed")
             advance(count)
 
+        from .fetch import Fetcher  # its HTTP client takes a tenth of a second to import
+
         fetcher = Fetcher(self._root / "partial", self._has, self._put, advance_or_stop)
         pool = ThreadPoolExecutor(_PARALLEL)
         try:
@@ -120,7 +121,7 @@ class ComponentStore:
         path = self.path(component)
         if wanted is None:
             self._intact(component, Member(component.file, component.size, component.sha256))
-        if component.file.endswith((".tar.gz", ".tgz")):
+        if component.file.endswith(TAR_ENDINGS):
             with tarfile.open(path, "r:gz") as archive:
                 for entry in archive:
                     file = archive.extractfile(entry) if entry.isfile() else None

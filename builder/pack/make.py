@@ -14,7 +14,7 @@ from pathlib import Path
 from llamafile_runtime.format.targets import Target
 
 from ..components import ComponentStore, Lock
-from ..components.fetch import blobs_of
+from ..components.lock import blobs_of
 from . import library
 from .host import host_components, host_entries
 from .native import native_entries

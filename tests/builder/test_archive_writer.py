@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llamafile_build.archive.copy import copy_digesting
+from llamafile_build.archive.copy import Copier
 from llamafile_build.archive.layout import Planned
 from llamafile_build.archive.writer import (
     MemberSource,
@@ -55,7 +55,8 @@ def test_digests_match_the_standard_library(size: int) -> None:
     data = random.Random(size).randbytes(size)
     sink = io.BytesIO()
     seen: list[int] = []
-    digests = copy_digesting(io.BytesIO(data), sink, size, seen.append)
+    with Copier() as copier:
+        digests = copier.copy(io.BytesIO(data), sink, size, seen.append)
     assert sink.getvalue() == data
     assert digests.crc32 == zlib.crc32(data)
     assert digests.sha256 == hashlib.sha256(data).hexdigest()
@@ -91,8 +92,12 @@ def test_full_disk_is_one_sentence() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full on this system")
-    with full.open("wb", buffering=0) as sink, pytest.raises(OSError, match="No space left"):
-        copy_digesting(io.BytesIO(b"x" * 10), sink, 10, lambda count: None)
+    with (
+        Copier() as copier,
+        full.open("wb", buffering=0) as sink,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        copier.copy(io.BytesIO(b"x" * 10), sink, 10, lambda count: None)
 
 
 def test_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from llamafile_build.components import Component, ComponentStore
-from llamafile_build.components.fetch import FetchError, blobs_of
+from llamafile_build.components.fetch import FetchError
+from llamafile_build.components.lock import blobs_of
 from llamafile_build.components.store import StoreError
 from llamafile_build.errors import BuilderError
 
